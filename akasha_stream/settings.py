@@ -1,0 +1,142 @@
+"""Settings: one model, read from settings/*.yml, overlays and the environment, validated at start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class BrokerSettings(Section):
+    bootstrap_servers: str = "localhost:9092"
+    client_id: str = "akasha-stream"
+    request_timeout_s: float = Field(default=40.0, gt=0)
+
+
+class TopicNames(Section):
+    embeddings: str = "akasha.embeddings.v1"
+    dead_letters: str = "akasha.embeddings.dlq.v1"
+    digests: str = "akasha.digests.v1"
+    definitions: Path | None = Field(default=None, description="folder of topic YAML files; default: the ones shipped")
+
+
+class Limits(Section):
+    """What an event may be. Everything in an event is untrusted."""
+
+    dimensions: int = Field(default=384, ge=8, le=4096, multiple_of=8)
+    source_system_bytes: int = Field(default=128, ge=1, le=1024)
+    event_id_bytes: int = Field(default=256, ge=1, le=4096)
+    model_bytes: int = Field(default=128, ge=1, le=1024)
+    content_bytes: int = Field(default=65_536, ge=1)
+    metadata_bytes: int = Field(default=16_384, ge=2)
+    metadata_depth: int = Field(default=8, ge=1, le=64)
+    bundle_events: int = Field(default=4_096, ge=1, le=65_535)
+    bundle_bytes: int = Field(default=8_388_608, ge=1024)
+    future_s: float = Field(default=86_400.0, ge=0, description="how far created_at may lie ahead of the record")
+
+
+class PublishSettings(Section):
+    format: Literal["arrow", "json"] = "arrow"
+    bundle_events: int = Field(default=64, ge=1, le=65_535)
+    bundle_bytes: int = Field(default=900_000, ge=1024)
+    linger_ms: float = Field(default=20.0, ge=0)
+    max_in_flight_events: int = Field(default=50_000, ge=1)
+    compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
+
+
+class RedactionSettings(Section):
+    enabled: bool = True
+    builtin: bool = Field(default=True, description="use the shipped patterns")
+    patterns: dict[str, str] = Field(default_factory=dict, description="name → RE2 pattern, besides the shipped ones")
+    replacement: str = "[redacted:{name}]"
+
+
+class DedupeSettings(Section):
+    content: bool = True
+    window_s: float = Field(default=86_400.0, ge=0, description="event time; 0 switches content dedupe off")
+    near_threshold: float | None = Field(default=None, gt=0, le=1, description="cosine; unset: off")
+
+
+class WindowSettings(Section):
+    size_s: float = Field(default=3_600.0, gt=0)
+    allowed_lateness_s: float = Field(default=600.0, ge=0)
+
+
+class IngestSettings(Section):
+    group: str = "akasha-stream"
+    batch_messages: int = Field(default=64, ge=1)
+    batch_wait_ms: float = Field(default=10.0, gt=0)
+    session_timeout_s: float = Field(default=6.0, gt=0)
+    heartbeat_s: float = Field(default=1.0, gt=0)
+    retry_max_s: float = Field(default=30.0, gt=0, description="longest pause between retries of a failed commit")
+
+
+class HotSettings(Section):
+    data_dir: Path = Path("data")
+    seal_rows: int = Field(default=100_000, ge=100)
+    seal_age_s: float = Field(default=3_600.0, gt=0)
+    build_indexes: bool = True
+    hnsw_m: int = Field(default=16, ge=4, le=128)
+    hnsw_ef_construction: int = Field(default=64, ge=8, le=1024)
+
+
+class RedisSettings(Section):
+    enabled: bool = True
+    url: SecretStr = SecretStr("redis://localhost:6379/0")
+    prefix: str = "akasha"
+    heartbeat_s: float = Field(default=2.0, gt=0)
+    timeout_s: float = Field(default=2.0, gt=0)
+
+
+class SearchSettings(Section):
+    index: Literal["auto", "hnsw", "codes", "exact"] = "auto"
+    candidates: int = Field(default=600, ge=10, description="rows that the bit codes hand to exact rescoring, at least")
+    hnsw_ef: int = Field(default=128, ge=8, le=4096)
+    exact_rows: int = Field(default=4_000, ge=0, description="up to this many matching rows are scanned exactly")
+    max_k: int = Field(default=1_000, ge=1)
+    after_timeout_s: float = Field(default=5.0, ge=0)
+    threads: int = Field(default=2, ge=1)
+
+
+class EmbedderSettings(Section):
+    kind: Literal["auto", "none", "onnx", "openai", "python"] = Field(
+        default="auto", description="auto: onnx where its extra is installed, else none"
+    )
+    model: str = "all-MiniLM-L6-v2"
+    url: str | None = None
+    api_key: SecretStr | None = None
+    factory: str | None = Field(default=None, description="kind=python: 'package.module:callable' that returns an Embedder")
+    timeout_s: float = Field(default=10.0, gt=0)
+
+
+class HttpSettings(Section):
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8470
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Settings(Section):
+    environment: str = "dev"
+    broker: BrokerSettings = BrokerSettings()
+    topics: TopicNames = TopicNames()
+    limits: Limits = Limits()
+    publish: PublishSettings = PublishSettings()
+    redaction: RedactionSettings = RedactionSettings()
+    dedupe: DedupeSettings = DedupeSettings()
+    windows: WindowSettings = WindowSettings()
+    ingest: IngestSettings = IngestSettings()
+    hot: HotSettings = HotSettings()
+    redis: RedisSettings = RedisSettings()
+    search: SearchSettings = SearchSettings()
+    embedder: EmbedderSettings = EmbedderSettings()
+    http: HttpSettings = HttpSettings()
+    logging: LoggingSettings = LoggingSettings()
