@@ -1,0 +1,1 @@
+"""The event itself: model, wire format, validation, redaction."""
