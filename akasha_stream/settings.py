@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class BrokerSettings(Section):
@@ -140,3 +141,19 @@ class Settings(Section):
     embedder: EmbedderSettings = EmbedderSettings()
     http: HttpSettings = HttpSettings()
     logging: LoggingSettings = LoggingSettings()
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | None = None,
+        environment: str | None = None,
+        overrides: Mapping[str, object] | None = None,
+    ) -> Settings:
+        """Defaults < settings file < overlay of the environment < AKASHA_… variables < overrides (dotted keys).
+
+        Relative paths are relative to the working directory. Raises SettingsError, one line.
+        akasha_stream/configuration/load.py says which file is read.
+        """
+        from akasha_stream.configuration.load import load
+
+        return load(path, environment, overrides).settings

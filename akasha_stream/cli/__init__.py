@@ -1,0 +1,50 @@
+"""The command line, `akasha-stream`.
+
+How to add a command
+--------------------
+1. Write akasha_stream/cli/<name>.py with a module-level `command`: a function (one command) or a `typer.Typer`
+   (a group like `topics`). Its parameters are Typer's; take `ctx: typer.Context` to get at the settings.
+2. Add one line to COMMANDS below: name, module, one line of help. `akasha-stream --help` prints that line and
+   imports no command; it must stay under 0.3 s.
+3. Inside: `settings(ctx, {"hot.seal_rows": rows})` gives the validated settings (and sets up logging), and
+   `output(json)` prints: tables and lines for people, or with --json one object on the last line of stdout.
+   Both are in akasha_stream/cli/context.py. Progress and logs go to stderr.
+4. Raise errors of akasha_stream.errors and nothing else on purpose; main() prints them as `error: …` and turns them
+   into the exit code (akasha_stream/cli/exits.py). Import what is heavy (pyarrow, duckdb, faust) inside functions.
+
+A module's docstring or the function's is the long help (`akasha-stream <name> --help`).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+
+class Entry(NamedTuple):
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "demo": Entry("akasha_stream.cli.demo", "Publish a sample, search it, show the figures; starts its own servers."),
+    "up": Entry("akasha_stream.cli.up", "Run a worker with its search API, and on request the servers it needs."),
+    "worker": Entry("akasha_stream.cli.worker", "Run one worker: ingest its partitions and answer searches."),
+    "publish": Entry("akasha_stream.cli.publish", "Publish events from Parquet, JSON lines or Session-Buddy."),
+    "search": Entry("akasha_stream.cli.search", "Search by text, by vector or by an event that is stored."),
+    "get": Entry("akasha_stream.cli.get", "Show one stored event."),
+    "topics": Entry("akasha_stream.cli.topics", "Create the Kafka topics, and compare them with their definitions."),
+    "config": Entry("akasha_stream.cli.config", "Show and check the settings."),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run a command line (default: sys.argv) and exit with its code, see akasha_stream/cli/exits.py."""
+    try:
+        from akasha_stream.cli.root import run
+
+        code = run(sys.argv[1:] if arguments is None else arguments)
+    except KeyboardInterrupt:  # during the imports; Typer sees those during a command
+        code = 130
+    sys.exit(code)

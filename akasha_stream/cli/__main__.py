@@ -1,0 +1,3 @@
+from akasha_stream.cli import main
+
+main()

@@ -1,0 +1,36 @@
+"""Exit codes of every command.
+
+0    done
+1    failed
+2    used wrongly: unknown option, something asked for that can't be done
+3    a setting or topic file is wrong
+4    the broker can't be reached, or refuses
+5    the topics differ from their definitions
+130  interrupted (Ctrl-C)
+"""
+
+from __future__ import annotations
+
+from akasha_stream.errors import AkashaError, BrokerError, SettingsError, TopicDrift, UsageError
+
+OK = 0
+FAILED = 1
+USAGE = 2
+SETTINGS = 3
+BROKER = 4
+DRIFT = 5
+INTERRUPTED = 130
+
+
+def exit_code(error: AkashaError) -> int:
+    match error:
+        case UsageError():
+            return USAGE
+        case SettingsError():
+            return SETTINGS
+        case TopicDrift():
+            return DRIFT
+        case BrokerError():
+            return BROKER
+        case _:
+            return FAILED

@@ -1,0 +1,126 @@
+"""The root command: global options, lazily imported commands, and the one place that reports errors."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command
+
+import akasha_stream
+from akasha_stream.cli import COMMANDS, Entry
+from akasha_stream.cli.context import Invocation
+from akasha_stream.cli.exits import exit_code
+from akasha_stream.errors import AkashaError
+
+
+class _Commands(dict[str, Any]):
+    """The table of commands; the module of one is imported when it is asked for."""
+
+    def __init__(self, table: dict[str, Entry]) -> None:
+        super().__init__(dict.fromkeys(table))
+        self._table = table
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name not in self:
+            return default
+        if self[name] is None:
+            entry = self._table[name]
+            self[name] = _build(name, entry, import_module(entry.module).command)
+        return self[name]
+
+
+def _build(name: str, entry: Entry, command: Any) -> Any:
+    if isinstance(command, typer.Typer):
+        app = command
+    else:
+        app = typer.Typer()
+        app.command(name, help=None if command.__doc__ else entry.help)(command)
+    # Plain help: Rich's costs 0.1 s, and its errors draw boxes that no log or pipe wants.
+    app.rich_markup_mode = None
+    app._add_completion = False
+    built = get_command(app)
+    built.name = name
+    if not built.help:
+        built.help = entry.help
+    return built
+
+
+class LazyGroup(TyperGroup):
+    """A group that lists its commands from the table, without importing them."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        self.commands = _Commands(COMMANDS)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, entry.help) for name, entry in COMMANDS.items()])
+
+
+root = typer.Typer(
+    cls=LazyGroup,
+    add_completion=False,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 settings, 4 broker, 5 topics differ, 130 interrupted.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"akasha-stream {akasha_stream.__version__}")
+        raise typer.Exit
+
+
+@root.callback()
+def _root(
+    ctx: typer.Context,
+    settings: Annotated[
+        Path | None,
+        typer.Option(
+            "--settings",
+            metavar="PATH",
+            help="Settings file.  [default: $AKASHA_SETTINGS, ./settings/akasha-stream.yml, the shipped one]",
+        ),
+    ] = None,
+    env: Annotated[
+        str | None, typer.Option("--env", metavar="NAME", help="dev, staging or prod.  [default: $AKASHA_ENV, dev]")
+    ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Embeddings from Kafka, searchable within a second.
+
+    Start with `akasha-stream demo`.
+    """
+    invocation = ctx.ensure_object(Invocation)
+    invocation.settings_path = settings
+    invocation.environment = env
+    invocation.debug = debug
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line; the exit code. Bugs (other exceptions) pass through with their traceback."""
+    invocation = Invocation()
+    try:
+        get_command(root).main(list(arguments), prog_name="akasha-stream", obj=invocation)
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
+    except AkashaError as error:
+        if invocation.debug:
+            import traceback
+
+            traceback.print_exception(error)
+        sys.stdout.flush()
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        return exit_code(error)
+    return 0

@@ -1,0 +1,39 @@
+"""What settings must fulfil together: keys that are each right and don't fit one another."""
+
+from __future__ import annotations
+
+import re
+
+from akasha_stream.configuration.documents import KeyPath
+from akasha_stream.settings import Settings
+
+_TOPIC_NAME = re.compile(r"[A-Za-z0-9._-]{1,249}")
+
+
+def problem_together(settings: Settings) -> tuple[tuple[KeyPath, ...], str] | None:
+    """The first problem: (the keys it is about, most telling first), what is wrong and what is allowed; or None."""
+    limits, publish, ingest, embedder = settings.limits, settings.publish, settings.ingest, settings.embedder
+    for key in ("bundle_events", "bundle_bytes"):
+        ours, most = getattr(publish, key), getattr(limits, key)
+        if ours > most:
+            keys: tuple[KeyPath, ...] = (("publish", key), ("limits", key))
+            return keys, f"found {ours}; allowed: at most limits.{key} ({most}), else workers refuse what is published"
+    if ingest.heartbeat_s * 3 > ingest.session_timeout_s:
+        return (
+            (("ingest", "heartbeat_s"), ("ingest", "session_timeout_s")),
+            f"found {ingest.heartbeat_s}; allowed: at most a third of ingest.session_timeout_s "
+            f"({ingest.session_timeout_s}), else one late heartbeat costs the partitions",
+        )
+    if embedder.kind == "openai" and not embedder.url:
+        return (("embedder", "url"), ("embedder", "kind")), "is missing; embedder.kind openai needs it"
+    if embedder.kind == "python" and not embedder.factory:
+        return (("embedder", "factory"), ("embedder", "kind")), "is missing; embedder.kind python needs it"
+    names: dict[str, str] = {}
+    for key in ("embeddings", "dead_letters", "digests"):
+        name = getattr(settings.topics, key)
+        if not _TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
+            return ((("topics", key),), f"found {name!r}; allowed: up to 249 letters, digits, '.', '_' and '-'")
+        if name in names:
+            return ((("topics", key), ("topics", names[name])), f"found {name!r}, which topics.{names[name]} is too")
+        names[name] = key
+    return None

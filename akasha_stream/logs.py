@@ -1,0 +1,122 @@
+"""Logging: structlog to stderr, as lines for people or as JSON; the standard library's loggers go the same way."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from pydantic import SecretStr
+
+from akasha_stream.configuration.secrets import MASK, mask_urls
+from akasha_stream.settings import LoggingSettings
+
+_SECRET_KEY = re.compile(
+    r"(^|[_.-])(pass(word|wd|phrase)?|pwd|secret|token|api[_-]?key|authorization|credentials?|private[_-]?key)$",
+    re.IGNORECASE,
+)
+# A freshness token is an offset, no secret, and the one thing to look for when a search waits.
+_NOT_SECRET = frozenset({"freshness_token", "after_token"})
+# Libraries that say at INFO what is of no use to whoever runs this.
+_QUIET = ("aiokafka", "faust", "mode", "uvicorn.access", "httpx", "httpcore", "asyncio")
+
+
+def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Processor: SecretStr, the values of keys like password, token and api_key, and passwords in URLs."""
+    for key, value in event.items():
+        event[key] = _masked(key, value)
+    return event
+
+
+def _masked(key: str, value: object) -> object:
+    match value:
+        case SecretStr() | bytes() if isinstance(value, SecretStr) or _is_secret(key):
+            return MASK
+        case Mapping():
+            return {name: _masked(str(name), each) for name, each in value.items()}
+        case list() | tuple():
+            return [_masked(key, each) for each in value]
+        case None | bool():
+            return value
+        case _ if _is_secret(key):
+            return MASK
+        case str():
+            return mask_urls(value)
+        case _:
+            return value
+
+
+def _is_secret(key: str) -> bool:
+    return key not in _NOT_SECRET and _SECRET_KEY.search(key) is not None
+
+
+def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
+    """Route structlog and the standard library's logging to `stream` (default stderr). May be called again.
+
+    Timestamps are UTC, ISO 8601. format auto: console on a terminal, JSON elsewhere.
+    """
+    stream = sys.stderr if stream is None else stream
+    as_json = settings.format == "json" or (settings.format == "auto" and not stream.isatty())
+    level = logging.getLevelNamesMapping()[settings.level.upper()]
+    shared: list[structlog.types.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    if as_json:
+        # Not dict_tracebacks: it would carry the values of local variables, secrets among them.
+        render: list[structlog.types.Processor] = [
+            structlog.processors.format_exc_info,
+            mask_secrets,
+            structlog.processors.JSONRenderer(default=str),
+        ]
+    else:
+        render = [
+            mask_secrets,
+            structlog.dev.ConsoleRenderer(
+                colors=stream.isatty() and not _no_color(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,  # a second configure() must reach loggers that exist
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *render],
+        )
+    )
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if getattr(old, "_akasha", False):
+            root.removeHandler(old)
+    handler._akasha = True  # type: ignore[attr-defined]
+    root.addHandler(handler)
+    root.setLevel(level)
+    for name in _QUIET:
+        logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)
+    # These bring handlers of their own, which would print every line twice.
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "faust", "mode", "aiokafka"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
+def _no_color() -> bool:
+    import os
+
+    return bool(os.environ.get("NO_COLOR"))
