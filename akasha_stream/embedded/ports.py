@@ -39,3 +39,15 @@ def free_ports(count: int) -> list[int]:
                 continue
             ports.append(int(probe.getsockname()[1]))
         return ports
+
+
+def can_bind(port: int) -> bool:
+    """Nobody listens on the port; connections of a server that was just killed, in TIME_WAIT, don't count."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+            probe.listen(1)  # two binds with SO_REUSEADDR are allowed, two listens are not
+        except OSError:
+            return False
+        return True

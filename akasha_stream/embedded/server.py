@@ -15,7 +15,7 @@ from shutil import rmtree
 from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
-from akasha_stream.embedded.ports import free_ports
+from akasha_stream.embedded.ports import can_bind, free_ports
 from akasha_stream.errors import ServerStartError
 
 if TYPE_CHECKING:
@@ -176,6 +176,9 @@ class ServerProcess(ABC):
         raise AssertionError("unreachable")
 
     def _up(self) -> None:
+        for port in self._ports:
+            if not can_bind(port):  # else the wait would take another server's answer for ours
+                raise ServerStartError(f"{self.name} can't be started: port {port} is taken (address already in use)")
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
             self.prepare()
@@ -199,10 +202,6 @@ class ServerProcess(ABC):
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)
-        if self._process.poll() is not None:
-            # Somebody else's server answered on a fixed port.
-            self._process = None
-            raise ServerStartError(f"{self.name}: {self.address} is taken by another server; {self._tail(began_at)}")
 
     def _tail(self, began_at: int) -> str:
         """The end of what this start wrote to the log."""
