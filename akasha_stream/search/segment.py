@@ -50,7 +50,11 @@ class SegmentView(Protocol):
     codes: NDArray[np.uint8]
     """(rows, dimensions / 8) sign bits, numpy.packbits(vector > 0)."""
     live: NDArray[np.bool_]
-    """(rows,) False where a tombstone masks the row."""
+    """(rows,) False where a tombstone masks the row. The one array that changes after the view was made.
+
+    A commit makes new rows visible in `HotStore.views` before it masks the rows they replace
+    (search/snapshot.py relies on it).
+    """
     systems: NDArray[np.int32]
     """(rows,) source system as a code of `SystemCodes`."""
     created_at: NDArray[np.int64]
@@ -67,7 +71,7 @@ class SegmentView(Protocol):
 
     def texts(self, rows: Sequence[int]) -> list[StoredRow]: ...
 
-    def metadata(self) -> pa.ChunkedArray:
+    def metadata(self) -> pa.ChunkedArray[pa.StringScalar]:
         """(rows,) the metadata column, canonical JSON strings."""
         ...
 

@@ -1,0 +1,101 @@
+"""Which rows of a segment a search may return: live, of the wanted systems and time, and maybe the metadata."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akasha_stream.partitioner import partition_of
+from akasha_stream.search.metadata import MetadataFilter
+from akasha_stream.search.query import Filters
+from akasha_stream.search.segment import SegmentView, SystemCodes
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _micros(time: datetime) -> int:
+    """Microseconds since the epoch; a float would lose the last ones."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFilter:
+    """A search's filters, compiled against this process's system codes."""
+
+    systems: NDArray[np.int32] | None
+    """Codes of the wanted systems that are known here; None: all."""
+    since: int | None
+    """Microseconds, inclusive."""
+    until: int | None
+    """Microseconds, exclusive."""
+    metadata: MetadataFilter
+
+    def mask(self, view: SegmentView, live: NDArray[np.bool_]) -> NDArray[np.bool_] | None:
+        """(rows,) True where a row may match, or None where all rows of the segment do.
+
+        Exact but for metadata, where rows may pass that `metadata.holds` refuses.
+        """
+        mask: NDArray[np.bool_] | None = None if live.all() else live
+        if self.systems is not None:
+            mask = _both(mask, _of_systems(view.systems, self.systems))
+        if self.since is not None:
+            mask = _both(mask, view.created_at >= self.since)
+        if self.until is not None:
+            mask = _both(mask, view.created_at < self.until)
+        if not self.metadata:
+            return mask
+        if mask is not None:
+            matching = np.count_nonzero(mask)
+            if matching == 0:
+                return mask
+            if 4 * matching < view.rows:
+                # Copying the few strings out costs less than looking through all of them.
+                rows = np.flatnonzero(mask)
+                possible = self.metadata.possible(view.metadata().take(rows))
+                if possible is not None:
+                    mask = mask.copy()
+                    mask[rows] = possible
+                return mask
+        possible = self.metadata.possible(view.metadata().slice(0, view.rows))
+        return mask if possible is None else _both(mask, possible)
+
+
+def compile_filters(filters: Filters | None, codes: SystemCodes) -> RowFilter:
+    if filters is None:
+        return RowFilter(None, None, None, MetadataFilter({}))
+    systems = None
+    if filters.systems is not None:
+        known = {c for name in filters.systems if (c := codes.find(name)) is not None}
+        systems = np.array(sorted(known), np.int32)
+    return RowFilter(
+        systems,
+        None if filters.created_after is None else _micros(filters.created_after),
+        None if filters.created_before is None else _micros(filters.created_before),
+        MetadataFilter(filters.metadata),
+    )
+
+
+def wanted_partitions(filters: Filters | None, partitions: int) -> list[int]:
+    """The only partitions that can hold a matching event: a system lives in exactly one."""
+    if filters is None or filters.systems is None:
+        return list(range(partitions))
+    return sorted({partition_of(system, partitions) for system in filters.systems})
+
+
+def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return b if a is None else a & b
+
+
+def _of_systems(column: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.bool_]:
+    if len(wanted) == 1:
+        same: NDArray[np.bool_] = column == wanted[0]
+        return same
+    if len(wanted) == 0 or len(column) == 0:
+        return np.zeros(len(column), np.bool_)
+    table = np.zeros(int(max(column.max(), wanted.max())) + 1, np.bool_)
+    table[wanted] = True
+    found: NDArray[np.bool_] = table[column]
+    return found
