@@ -24,21 +24,15 @@ DEFAULT_DIMENSIONS = 384
 """Width of the (all null) vector column of a bundle that holds nothing but deletes."""
 
 
+WIRE_COLUMNS = ("event_id", "source_system", "content", "embedding", "model", "metadata", "created_at", "op")
+
+
 @functools.cache
 def wire_schema(dimensions: int) -> pa.Schema:
     """The one Arrow schema of a bundle. Vectors are null in deletes."""
-    return pa.schema(
-        [
-            pa.field("event_id", pa.string(), nullable=False),
-            pa.field("source_system", pa.string(), nullable=False),
-            pa.field("content", pa.string()),
-            pa.field("embedding", pa.list_(pa.field("item", pa.float32(), nullable=False), dimensions)),
-            pa.field("model", pa.string()),
-            pa.field("metadata", pa.string()),
-            pa.field("created_at", pa.timestamp("us", "UTC")),
-            pa.field("op", pa.string()),
-        ]
-    )
+    types: list[Any] = [pa.string()] * 3 + [pa.list_(pa.float32(), dimensions)] + [pa.string()] * 2
+    types += [pa.timestamp("us", "UTC"), pa.string()]
+    return pa.schema(list(zip(WIRE_COLUMNS, types, strict=True)))
 
 
 def canonical_json(metadata: object) -> bytes:

@@ -1,7 +1,267 @@
-"""Bytes to events: the records of one fetch in, columns out, and a dead letter for all that is bad."""
+"""Bytes to events: the records of one fetch in, columns out, and a dead letter for all that is bad.
+
+The way of a record: envelope (size, content type, key) → its codec → a record batch of the wire schema;
+then all batches become one, and one pass of rules over it says which rows are good.
+"""
 
 from __future__ import annotations
 
-from akasha_stream.events.records import DeadLetter, Decoded, Record
+from collections.abc import Sequence
+from typing import Any
 
-__all__ = ["DeadLetter", "Decoded", "Record"]
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from akasha_stream.errors import DecodeError
+from akasha_stream.events.arrow_bundle import ArrowReader
+from akasha_stream.events.batch import EventBatch
+from akasha_stream.events.bundles import ARROW_TYPE, JSON_TYPE, wire_schema
+from akasha_stream.events.dead_letters import single_events
+from akasha_stream.events.json_bundle import JsonReader, JsonRows
+from akasha_stream.events.records import DeadLetter, Decoded, Record
+from akasha_stream.events.redaction import Redactor
+from akasha_stream.events.validation import Columns
+from akasha_stream.settings import Limits
+
+__all__ = ["DeadLetter", "Decoded", "Decoder", "Record"]
+
+concat_batches: Any = pa.concat_batches  # type: ignore[attr-defined]  # newer than its type stubs
+
+LATEST_MS = 253_402_300_799_999
+"""The last millisecond of the year 9999."""
+
+
+class Decoder:
+    """Decodes, validates and redacts. Keeps nothing between calls but parsed schemas; one thread at a time."""
+
+    def __init__(self, limits: Limits, redactor: Redactor | None) -> None:
+        self._limits = limits
+        self._redactor = redactor
+        self._arrow = ArrowReader(limits)
+        self._json = JsonReader(limits)
+
+    def decode(self, records: Sequence[Record]) -> Decoded:
+        """Events in the order of the records, then of their place in the bundle. Never raises for bad bytes."""
+        pieces = _Pieces(records, wire_schema(self._limits.dimensions))
+        json_rows = JsonRows(self._limits.dimensions)
+        for number, record in enumerate(records):
+            try:
+                kind = self._envelope(record)
+                if kind == "json":
+                    start = len(json_rows)
+                    try:
+                        self._json.read(record.value or b"", json_rows)
+                    finally:
+                        pieces.json_record(number, len(json_rows) - start)
+                    continue
+                if len(json_rows):
+                    pieces.add_json(json_rows)
+                    json_rows = JsonRows(self._limits.dimensions)
+                rows = self._arrow.read(record.value or b"")
+                pieces.add_arrow(number, rows.batches, rows.refused, validated=rows.validated)
+            except DecodeError as error:
+                pieces.dead[number] = (error.reason, str(error))
+        if len(json_rows):
+            pieces.add_json(json_rows)
+        pieces.validate(self._arrow)
+        return self._checked(pieces)
+
+    def _envelope(self, record: Record) -> str:
+        """ "arrow" or "json"; raises DecodeError for what can be seen from outside."""
+        value = record.value
+        if value is None:
+            raise DecodeError("null_body", "the record has no value")
+        if not value:
+            raise DecodeError("bundle_empty", "the value has no bytes")
+        if len(value) > self._limits.bundle_bytes:
+            raise DecodeError("bundle_too_large", f"{len(value)} bytes, the limit is {self._limits.bundle_bytes}")
+        if record.key is None:
+            raise DecodeError("key_mismatch", "the record has no key; it must be the source_system")
+        if not 0 <= record.timestamp_ms <= LATEST_MS:
+            raise DecodeError("record_timestamp", f"the record's timestamp is {record.timestamp_ms} ms")
+        for name, content in record.headers:
+            if name.lower() == "content-type":
+                # Parameters (";charset=utf-8") change nothing: JSON is UTF-8 anyway.
+                media = (content or b"").split(b";", 1)[0].strip().lower()
+                if media == ARROW_TYPE.encode():
+                    return "arrow"
+                if media == JSON_TYPE.encode():
+                    return "json"
+                raise DecodeError(
+                    "content_type_unknown", f"content-type is {content[:80]!a}" if content else "no value"
+                )
+        return "json"
+
+    def _checked(self, pieces: _Pieces) -> Decoded:
+        batch, record_of, index_of = pieces.joined()
+        columns = Columns(batch, self._limits)
+        for row, reason, detail in pieces.refused:
+            columns.refusals.refuse(row, reason, detail)
+        records = pieces.records
+        appended_at = np.array([min(max(r.timestamp_ms, 0), LATEST_MS) for r in records], dtype=np.int64) * 1_000
+        offsets = np.array([r.offset for r in records], dtype=np.int64)
+        keys: Any = pa.array([r.key for r in records], pa.binary()).take(record_of)
+        refusals = columns.check(keys, appended_at[record_of])
+        dead = pieces.dead_letters(refusals.bad, refusals.why, record_of, index_of)
+        result = EventBatch(
+            offset=offsets[record_of],
+            index=index_of,
+            appended_at=appended_at[record_of],
+            source_system=columns.source_system,
+            event_id=columns.event_id,
+            content=columns.content,
+            embedding=columns.embedding,
+            model=columns.model,
+            metadata=columns.metadata,
+            created_at=columns.created_at,
+            delete=columns.delete,
+        )
+        if refusals.bad.any():
+            result = _select(result, np.flatnonzero(~refusals.bad))
+        if self._redactor is None or not len(result):
+            return Decoded(batch=result, dead=dead, redacted=0)
+        clean, redacted, counts = self._redactor.redact(result)
+        return Decoded(batch=clean, dead=dead, redacted=redacted, redactions=counts)
+
+
+class _Pieces:
+    """The batches of one call with where their rows came from, before they become one."""
+
+    def __init__(self, records: Sequence[Record], schema: pa.Schema) -> None:
+        self.records = records
+        self.dead: dict[int, tuple[str, str]] = {}
+        """Record number → why the whole record is refused."""
+        self.refused: list[tuple[int, str, str]] = []
+        """(row of the joined batch, reason, detail)"""
+        self._schema = schema
+        # (batches, their record or -1 for JSON of several, validated, refused rows, record and index of each row)
+        self._parts: list[_Part] = []
+        self._json_records: list[tuple[int, int]] = []
+
+    def json_record(self, number: int, rows: int) -> None:
+        if rows:
+            self._json_records.append((number, rows))
+
+    def add_json(self, rows: JsonRows) -> None:
+        counts = [count for _, count in self._json_records]
+        record_of = np.repeat(np.array([number for number, _ in self._json_records], dtype=np.int32), counts)
+        index_of = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+        self._json_records = []
+        self._parts.append(_Part([rows.batch()], True, rows.refused, record_of, index_of))
+
+    def add_arrow(
+        self, number: int, batches: list[pa.RecordBatch], refused: list[tuple[int, str, str]], *, validated: bool
+    ) -> None:
+        rows = sum(batch.num_rows for batch in batches)
+        record_of = np.full(rows, number, dtype=np.int32)
+        self._parts.append(_Part(batches, validated, refused, record_of, np.arange(rows, dtype=np.int32)))
+
+    def validate(self, arrow: ArrowReader) -> None:
+        """Full Arrow validation of what has not passed it: all at once, one by one only where that fails."""
+        unsure = [batch for part in self._parts if not part.validated for batch in part.batches]
+        if not unsure:
+            return
+        try:
+            pa.Table.from_batches(unsure, self._schema).validate(full=True)
+        except (pa.ArrowException, ValueError):
+            self._parts = [part for part in self._parts if part.validated or self._survives(part, arrow)]
+
+    def _survives(self, part: _Part, arrow: ArrowReader) -> bool:
+        try:
+            pa.Table.from_batches(part.batches, self._schema).validate(full=True)
+        except (pa.ArrowException, ValueError):
+            try:
+                saved = arrow.salvage(part.batches)
+            except DecodeError as error:
+                self.dead[int(part.record_of[0])] = (error.reason, str(error))
+                return False
+            part.batches, part.refused = saved.batches, saved.refused
+        return True
+
+    def joined(self) -> tuple[pa.RecordBatch, NDArray[np.int32], NDArray[np.int32]]:
+        """All rows in one batch, their record numbers and their places in the bundle."""
+        if not self._parts:
+            nothing = np.empty(0, dtype=np.int32)
+            return pa.RecordBatch.from_pylist([], schema=self._schema), nothing, nothing
+        base = 0
+        for part in self._parts:
+            self.refused.extend((base + row, reason, detail) for row, reason, detail in part.refused)
+            base += len(part.record_of)
+        batches = [batch for part in self._parts for batch in part.batches]
+        # One buffer a column, contiguous: every rule below works on whole columns.
+        batch = batches[0] if len(batches) == 1 else concat_batches(batches)
+        record_of = np.concatenate([part.record_of for part in self._parts])
+        return batch, record_of, np.concatenate([part.index_of for part in self._parts])
+
+    def dead_letters(
+        self,
+        bad: NDArray[np.bool_],
+        why: dict[int, tuple[str, str]],
+        record_of: NDArray[np.int32],
+        index_of: NDArray[np.int32],
+    ) -> list[DeadLetter]:
+        """In the order of the log. Events that are all bad for one reason make one letter, of the whole record."""
+        letters = {
+            number: [DeadLetter(reason, detail, self.records[number])] for number, (reason, detail) in self.dead.items()
+        }
+        if why:
+            totals = np.bincount(record_of, minlength=len(self.records))
+            rows = np.flatnonzero(bad)
+            by_record: dict[int, list[int]] = {}
+            for row in rows.tolist():
+                by_record.setdefault(int(record_of[row]), []).append(row)
+            for number, refused in by_record.items():
+                places = [(int(index_of[row]), *why[row]) for row in refused]
+                letters[number] = _letters(self.records[number], places, int(totals[number]))
+        return [letter for number in sorted(letters) for letter in letters[number]]
+
+
+class _Part:
+    """Consecutive rows that one codec call made."""
+
+    __slots__ = ("batches", "index_of", "record_of", "refused", "validated")
+
+    def __init__(
+        self,
+        batches: list[pa.RecordBatch],
+        validated: bool,
+        refused: list[tuple[int, str, str]],
+        record_of: NDArray[np.int32],
+        index_of: NDArray[np.int32],
+    ) -> None:
+        self.batches = batches
+        self.validated = validated
+        self.refused = refused
+        self.record_of = record_of
+        self.index_of = index_of
+
+
+def _letters(record: Record, places: list[tuple[int, str, str]], total: int) -> list[DeadLetter]:
+    reasons = {reason for _, reason, _ in places}
+    if len(places) == total and len(reasons) == 1:
+        index, reason, detail = places[0]
+        detail = f"event {index}: {detail}" + (f" (and the other {total - 1} alike)" if total > 1 else "")
+        return [DeadLetter(reason, detail, record, events=total)]
+    alone = single_events(record, [index for index, _, _ in places])
+    return [
+        DeadLetter(reason, f"event {index}: {detail}", record, index, event)
+        for (index, reason, detail), event in zip(places, alone, strict=True)
+    ]
+
+
+def _select(batch: EventBatch, rows: NDArray[np.int64]) -> EventBatch:
+    taken: Any = pa.array(rows)
+    return EventBatch(
+        offset=batch.offset[rows],
+        index=batch.index[rows],
+        appended_at=batch.appended_at[rows],
+        source_system=batch.source_system.take(taken),
+        event_id=batch.event_id.take(taken),
+        content=batch.content.take(taken),
+        embedding=batch.embedding[rows],
+        model=batch.model.take(taken),
+        metadata=batch.metadata.take(taken),
+        created_at=batch.created_at[rows],
+        delete=batch.delete[rows],
+    )
