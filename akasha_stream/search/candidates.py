@@ -55,6 +55,11 @@ class Segment:
         mask = row_filter.mask(view, live)
         return cls(view, mask, view.rows if mask is None else int(np.count_nonzero(mask)))
 
+    def narrowed(self, row_filter: RowFilter) -> Segment:
+        """With the metadata conditions' prefilter applied."""
+        mask = row_filter.narrowed(self.view, self.mask)
+        return Segment(self.view, mask, self.view.rows if mask is None else int(np.count_nonzero(mask)))
+
     def rows(self) -> NDArray[np.int64]:
         """Ascending rows that may match."""
         return np.arange(self.view.rows, dtype=np.int64) if self.mask is None else np.flatnonzero(self.mask)

@@ -44,6 +44,7 @@ log = structlog.get_logger(__name__)
 # The codes' recall falls with k: at 60 candidates a hit it stays above .99.
 _CANDIDATES_PER_K = 60
 _RESTARTS = 3
+_WIDER = 8
 
 
 class Lookups(Protocol):
@@ -230,25 +231,14 @@ class SearchEngine:
 
     def _once(self, request: SearchRequest, query: Query, partitions: Sequence[int], row_filter: RowFilter) -> _Answer:
         segments = [Segment.of(view, live, row_filter) for view, live in snapshot(self.store, partitions)]
-        # "like" drops one row of its own, and two rows of an identity count once.
-        k = request.k + 1
-        index: Index = request.index or self._settings.index
-        sizes = [Size(s.view.rows, s.matching, s.view.index is not None) for s in segments]
-        choices = plan(
-            sizes,
-            k=k,
-            index=index,
-            exact_rows=self._settings.exact_rows,
-            hnsw_ef=self._settings.hnsw_ef,
-            costs=self.costs,
-        )
-        candidates = Candidates(segments, choices, query, ef=self._settings.hnsw_ef, costs=self.costs)
+        # "like" drops one row of its own.
+        k = request.k + (request.like is not None)
         wanted, nearest = max(self._settings.candidates, _CANDIDATES_PER_K * k), 2 * k
-        candidates.gather(wanted, nearest)
         like = None if request.like is None else (request.like.source_system, request.like.event_id)
         confirm = row_filter.metadata.holds if row_filter.metadata else None
-        while True:
-            ranked = best(
+
+        def hits() -> list[Ranked]:
+            return best(
                 segments,
                 candidates.considered,
                 request.k,
@@ -256,15 +246,22 @@ class SearchEngine:
                 exclude=like,
                 confirm=confirm,
             )
-            if len(ranked) == request.k or candidates.exhausted:
-                break
-            # The nearest by code did not do, and k may exist. For metadata conditions that let few
-            # through, a wider scan may; against a threshold only looking at every row is certain.
-            if confirm is not None and request.threshold is None and wanted < 16 * self._settings.candidates:
-                wanted, nearest = 16 * wanted, 16 * nearest
-                candidates.gather(wanted, nearest)
-            else:
-                candidates.everything()
+
+        candidates = self._gather(segments, query, k, forced=request.index, wanted=wanted, nearest=nearest)
+        ranked = hits()
+        if len(ranked) < request.k and not candidates.exhausted and confirm is not None:
+            # A condition that one row in fifty meets is answered by now. A rarer one is worth
+            # looking through all metadata for, so that only rows that may match are ranked.
+            segments = [s.narrowed(row_filter) for s in segments]
+            candidates = self._gather(
+                segments, query, k, forced=request.index, wanted=_WIDER * wanted, nearest=_WIDER * nearest
+            )
+            ranked = hits()
+        if len(ranked) < request.k and not candidates.exhausted:
+            # k may exist, and only looking at every matching row tells. A threshold that few rows
+            # reach ends here: no bound on the cosine follows from the codes.
+            candidates.everything()
+            ranked = hits()
         segment_plans = [
             SegmentPlan.model_construct(
                 segment=s.view.name,
@@ -278,6 +275,21 @@ class SearchEngine:
             for s, c in zip(segments, candidates.considered, strict=True)
         ]
         return _Answer(ranked, segments, segment_plans)
+
+    def _gather(
+        self, segments: Sequence[Segment], query: Query, k: int, *, forced: Index | None, wanted: int, nearest: int
+    ) -> Candidates:
+        choices = plan(
+            [Size(s.view.rows, s.matching, s.view.index is not None) for s in segments],
+            k=k,
+            index=forced or self._settings.index,
+            exact_rows=self._settings.exact_rows,
+            hnsw_ef=self._settings.hnsw_ef,
+            costs=self.costs,
+        )
+        candidates = Candidates(segments, choices, query, ef=self._settings.hnsw_ef, costs=self.costs)
+        candidates.gather(wanted, nearest)
+        return candidates
 
 
 def _hit(ranked: Ranked, segments: Sequence[Segment], fields: Sequence[FieldName]) -> Hit:

@@ -1,0 +1,44 @@
+"""Reading bodies and writing answers with as little between the socket and the engine as possible."""
+
+from __future__ import annotations
+
+import orjson
+from fastapi import Request, Response
+from pydantic import BaseModel
+
+from akasha_stream.api.problems import MEDIA_TYPE, Problem
+
+MOST_BODY_BYTES = 1_048_576
+
+
+class BodyTooLarge(Exception):
+    """A request's body is larger than MOST_BODY_BYTES."""
+
+
+async def body_of(request: Request) -> bytes:
+    """The body, read no further than the limit, whatever its Content-Length says."""
+    claimed = request.headers.get("content-length", "0")
+    if claimed.isdecimal() and int(claimed) > MOST_BODY_BYTES:
+        raise BodyTooLarge
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > MOST_BODY_BYTES:
+            raise BodyTooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+def of_model(model: BaseModel) -> Response:
+    """Fields that were not set (outside the projection) are absent."""
+    # Past FastAPI's response_model: it would validate and copy what the engine has just built.
+    return Response(model.__pydantic_serializer__.to_json(model, exclude_unset=True), media_type="application/json")
+
+
+def of_values(values: object, status: int = 200) -> Response:
+    return Response(orjson.dumps(values), status, media_type="application/json")
+
+
+def of_problem(body: Problem) -> Response:
+    return Response(body.model_dump_json(exclude_none=True), body.status, media_type=MEDIA_TYPE)

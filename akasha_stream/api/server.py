@@ -1,0 +1,58 @@
+"""Uvicorn inside a running loop, next to everything else that a worker does."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from akasha_stream.errors import ServerStartError
+
+_GRACE_S = 5
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Signals belong to the worker, which stops its parts in order.
+        yield
+
+
+@asynccontextmanager
+async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
+    """Serve until the block ends; yields the bound port (port 0: a free one).
+
+    Requests in flight get 5 s to finish. Raises ServerStartError where the address can't be bound.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        listener = socket.create_server((host, port), family=family, backlog=512)
+    except OSError as error:
+        raise ServerStartError(f"http.host, http.port: can't listen on {host}:{port}: {error}") from error
+    server = _Server(
+        uvicorn.Config(
+            app,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=_GRACE_S,
+        )
+    )
+    task = asyncio.create_task(server.serve(sockets=[listener]), name="http")
+    try:
+        while not server.started:
+            if task.done():
+                raise ServerStartError(f"the HTTP server stopped at once: {task.exception()}")
+            await asyncio.sleep(0.005)
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        await asyncio.wait([task])
+        listener.close()
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            raise failure
