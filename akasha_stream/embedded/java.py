@@ -36,7 +36,7 @@ def _candidates() -> list[Path]:
     installed = sorted(Path("/usr/lib/jvm").glob("*/bin/java"), key=_number_in_folder, reverse=True)
     candidates = [Path(home) / "bin" / "java"] if home else []
     candidates += [Path(on_path)] if on_path else []
-    return [path for path in dict.fromkeys(candidates + installed) if path.is_file()]
+    return [path.absolute() for path in dict.fromkeys(candidates + installed) if path.is_file()]
 
 
 def _number_in_folder(java: Path) -> int:

@@ -5,6 +5,7 @@ Measured (Kafka 4.3.1, Java 17, 2 cores): the first start formats the storage (1
 
 from __future__ import annotations
 
+import os
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
@@ -20,6 +21,9 @@ from akasha_stream.errors import ServerStartError
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+_PROPERTIES = "server.properties"
+_LOGGING = "log4j2.properties"
 
 
 class KafkaServer(ServerProcess):
@@ -68,11 +72,12 @@ class KafkaServer(ServerProcess):
         return f"{self.jars}/*"
 
     def prepare(self) -> None:
-        node = Node(id=1, port=self._ports[0], controller_port=self._ports[1], log_dir=self.data_dir / "log")
-        (self.data_dir / "server.properties").write_text(
+        # Relative, and Kafka runs in data_dir: log.dirs is a list, and a comma in an absolute path would cut it in two.
+        node = Node(id=1, port=self._ports[0], controller_port=self._ports[1], log_dir="log")
+        (self.data_dir / _PROPERTIES).write_text(
             render(broker_properties(node, [node], self._properties)), encoding="ascii"
         )
-        (self.data_dir / "log4j2.properties").write_text(LOGGING, encoding="ascii")
+        (self.data_dir / _LOGGING).write_text(LOGGING, encoding="ascii")
         # Our own mark, written last: a format that was cut short is done again.
         formatted = self.data_dir / "formatted"
         if not formatted.exists():
@@ -81,10 +86,17 @@ class KafkaServer(ServerProcess):
 
     def _format(self) -> None:
         command = self._java(heap_mb=128, main="kafka.tools.StorageTool")
-        command += ["format", "--ignore-formatted", "-t", cluster_id(), "-c", str(self.data_dir / "server.properties")]
+        command += ["format", "--ignore-formatted", "-t", cluster_id(), "-c", _PROPERTIES]
         try:
             done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False
+                command,
+                cwd=self.data_dir,
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise ServerStartError(f"Kafka's storage tool did not end within 60 s on {self.data_dir}") from error
@@ -95,7 +107,11 @@ class KafkaServer(ServerProcess):
             )
 
     def command(self) -> list[str]:
-        return [*self._java(heap_mb=self._heap_mb, main="kafka.Kafka"), str(self.data_dir / "server.properties")]
+        return [*self._java(heap_mb=self._heap_mb, main="kafka.Kafka"), _PROPERTIES]
+
+    def environment(self) -> dict[str, str]:
+        # Java 17 reads file names in the locale's encoding: without one, a path with an umlaut doesn't exist to it.
+        return {**os.environ, "LC_ALL": "C.UTF-8"}
 
     def _java(self, heap_mb: int, main: str) -> list[str]:
         return [
@@ -104,7 +120,7 @@ class KafkaServer(ServerProcess):
             "-XX:+UseSerialGC",  # two cores: G1's threads would take turns with the worker
             "-XX:TieredStopAtLevel=1",
             "-XX:+ExitOnOutOfMemoryError",
-            f"-Dlog4j2.configurationFile={self.data_dir / 'log4j2.properties'}",
+            f"-Dlog4j2.configurationFile={_LOGGING}",
             "-cp",
             self.classpath,
             main,

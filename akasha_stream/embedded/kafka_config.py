@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +16,7 @@ class Node:
     id: int
     port: int
     controller_port: int
-    log_dir: Path
+    log_dir: str
 
 
 def broker_properties(node: Node, cluster: Sequence[Node], extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -39,7 +38,7 @@ def broker_properties(node: Node, cluster: Sequence[Node], extra: Mapping[str, s
         "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
-        "log.dirs": str(node.log_dir),
+        "log.dirs": node.log_dir,
         "default.replication.factor": copies,
         "min.insync.replicas": in_sync,
         "offsets.topic.replication.factor": copies,
@@ -52,6 +51,8 @@ def broker_properties(node: Node, cluster: Sequence[Node], extra: Mapping[str, s
         "transaction.state.log.num.partitions": "4",
         "share.coordinator.state.topic.num.partitions": "1",
         "group.initial.rebalance.delay.ms": "0",
+        # 6,000 by default: with less, a killed worker's partitions move sooner, on one machine without risk.
+        "group.min.session.timeout.ms": "1000",
         # Topics are applied from topics/*.yml; one that a typing error brings into being has the wrong partition count.
         "auto.create.topics.enable": "false",
         "num.network.threads": "2",
@@ -74,15 +75,13 @@ def render(properties: Mapping[str, str]) -> str:
 
 
 def _escaped(value: str) -> str:
-    text = value.replace("\\", "\\\\").replace("\n", "\\n").replace("\r", "\\r")
-    if text.startswith(" "):
-        text = "\\" + text
-    # The file is read as ISO-8859-1; beyond it stand \uXXXX escapes of UTF-16 units.
-    units = text.encode("utf-16-be")
-    return "".join(
-        chr(unit) if unit < 0x7F else f"\\u{unit:04x}"
-        for unit in (int.from_bytes(units[at : at + 2], "big") for at in range(0, len(units), 2))
-    )
+    """Printable ASCII as it is; all else as \\uXXXX escapes of UTF-16 units, as Java reads the file as ISO-8859-1."""
+    text = value.encode("utf-16-be")
+    units = [int.from_bytes(text[at : at + 2], "big") for at in range(0, len(text), 2)]
+    plain = [0x20 <= unit < 0x7F and unit != ord("\\") for unit in units]
+    if units[:1] == [0x20]:
+        plain[0] = False  # white space before a value is skipped
+    return "".join(chr(unit) if keep else f"\\u{unit:04x}" for unit, keep in zip(units, plain, strict=True))
 
 
 # To stdout: the parent gives it a file. Kafka's own chatter (every partition's creation) is left out; its errors,

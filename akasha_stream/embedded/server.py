@@ -61,13 +61,14 @@ os.register_at_fork(after_in_child=_forget_spawner)
 
 
 def _spawn(
-    command: Sequence[str], env: Mapping[str, str], log_file: Path, stdin: bytes | None
+    command: Sequence[str], env: Mapping[str, str], folder: Path, log_file: Path, stdin: bytes | None
 ) -> subprocess.Popen[bytes]:
     def popen() -> subprocess.Popen[bytes]:
         with log_file.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-I", "-S", _EXEC_WITH_PARENT, str(os.getpid()), *command],
                 env=dict(env),
+                cwd=folder,
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -114,7 +115,7 @@ class ServerProcess(ABC):
 
     @abstractmethod
     def command(self) -> list[str]:
-        """Program (absolute path) and arguments; called anew at every start, with the ports chosen."""
+        """Program (absolute path) and arguments; called at every start, with the ports chosen. Runs in data_dir."""
 
     @abstractmethod
     def answers(self) -> bool:
@@ -184,7 +185,7 @@ class ServerProcess(ABC):
             self.prepare()
             command = self.command()
             began_at = self.log_file.stat().st_size if self.log_file.exists() else 0
-            self._process = _spawn(command, self.environment(), self.log_file, self.stdin())
+            self._process = _spawn(command, self.environment(), self.data_dir, self.log_file, self.stdin())
         except OSError as error:
             raise ServerStartError(f"{self.name} can't be started in {self.data_dir}: {error}") from error
         deadline = time.monotonic() + self.start_timeout_s

@@ -7,6 +7,7 @@ import platform
 from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
+from urllib.parse import quote
 
 from akasha_stream.embedded.server import ServerProcess
 from akasha_stream.embedded.wire import redis_answers
@@ -40,7 +41,7 @@ class ValkeyServer(ServerProcess):
 
     @property
     def url(self) -> str:
-        secret = f":{self._password}@" if self._password else ""
+        secret = f":{quote(self._password, safe='')}@" if self._password else ""
         return f"redis://{secret}{self.address}/0"
 
     def command(self) -> list[str]:

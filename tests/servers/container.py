@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import time
 from importlib import import_module
-from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from akasha_stream.embedded.kafka_config import Node, broker_properties
 from akasha_stream.embedded.ports import free_ports
 from akasha_stream.embedded.wire import kafka_brokers
 from akasha_stream.errors import ServerStartError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 IMAGE = "apache/kafka:4.1.1"
 
@@ -45,7 +41,9 @@ class ContainerKafka:
         deadline = time.monotonic() + 90
         while kafka_brokers(self._port) == 0:
             if time.monotonic() > deadline:
-                raise ServerStartError(f"Kafka in a container did not answer within 90 s:\n{self._container.get_logs()}")
+                raise ServerStartError(
+                    f"Kafka in a container did not answer within 90 s:\n{self._container.get_logs()}"
+                )
             time.sleep(0.2)
 
     @property
@@ -69,8 +67,7 @@ class ContainerKafka:
 
 def image_environment(port: int, controller_port: int) -> dict[str, str]:
     """The image reads KAFKA_LOG_DIRS as log.dirs, and so on."""
-    data: Path = PurePosixPath("/var/lib/kafka/data")  # type: ignore[assignment]  # a path in the container
-    node = Node(id=1, port=port, controller_port=controller_port, log_dir=data)
+    node = Node(id=1, port=port, controller_port=controller_port, log_dir="/var/lib/kafka/data")
     inside = {"listeners": f"PLAINTEXT://0.0.0.0:{port},CONTROLLER://127.0.0.1:{controller_port}"}
     properties = broker_properties(node, [node], inside)
     return {f"KAFKA_{key.replace('.', '_').upper()}": value for key, value in properties.items()}

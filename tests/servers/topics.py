@@ -83,6 +83,7 @@ async def create_topic(
 
 async def _led(admin: AIOKafkaAdminClient, name: str, partitions: int) -> bool:
     (described,) = await admin.describe_topics([name])
-    return described["error_code"] == 0 and [
-        part["leader"] >= 0 for part in described["partitions"] if part["error_code"] == 0
-    ] == [True] * partitions
+    return (
+        described["error_code"] == 0
+        and [part["leader"] >= 0 for part in described["partitions"] if part["error_code"] == 0] == [True] * partitions
+    )
