@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from akasha_stream.client import AkashaClient
     from akasha_stream.events.model import Event
-    from akasha_stream.publish.publisher import Delivery, EventPublisher
+    from akasha_stream.publish.delivery import Delivery
+    from akasha_stream.publish.publisher import EventPublisher
     from akasha_stream.publish.sync import SyncPublisher
     from akasha_stream.settings import Settings
 
@@ -19,7 +20,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "AkashaClient": "akasha_stream.client",
-    "Delivery": "akasha_stream.publish.publisher",
+    "Delivery": "akasha_stream.publish.delivery",
     "Event": "akasha_stream.events.model",
     "EventPublisher": "akasha_stream.publish.publisher",
     "Settings": "akasha_stream.settings",

@@ -47,6 +47,11 @@ class PublishSettings(Section):
     bundle_bytes: int = Field(default=900_000, ge=1024)
     linger_ms: float = Field(default=20.0, ge=0)
     max_in_flight_events: int = Field(default=50_000, ge=1)
+    delivery_timeout_s: float = Field(
+        default=120.0,
+        gt=0,
+        description="how long a bundle is retried before its events fail; covers a broker's restart",
+    )
     compression: Literal["none", "gzip", "snappy", "lz4", "zstd"] = "none"
 
 
@@ -111,7 +116,9 @@ class EmbedderSettings(Section):
     model: str = "all-MiniLM-L6-v2"
     url: str | None = None
     api_key: SecretStr | None = None
-    factory: str | None = Field(default=None, description="kind=python: 'package.module:callable' that returns an Embedder")
+    factory: str | None = Field(
+        default=None, description="kind=python: 'package.module:callable' that returns an Embedder"
+    )
     timeout_s: float = Field(default=10.0, gt=0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
@@ -20,11 +21,8 @@ def show(ctx: typer.Context, json: Json = False) -> None:
     found = loaded(ctx)
     values = redacted(found.settings)
     out = output(json)
-    rows = []
-    for section, keys in values.items():
-        entries = [(section, key, value) for key, value in keys.items()] if isinstance(keys, dict) else []
-        for path, value in [((group, key), value) for group, key, value in entries] or [((section,), keys)]:
-            rows.append((".".join(path), _shown(value), found.places.get(path, "default")))
+    rows = [(".".join(path), _shown(value), _place(found.places.get(path))) for path, value in _flat(values)]
+    out.line(f"read: {', '.join(str(file) for file in found.files)}")
     out.table(("setting", "value", "from"), rows)
     out.result({"files": [str(file) for file in found.files], "settings": values})
 
@@ -37,14 +35,30 @@ def check(ctx: typer.Context, json: Json = False) -> None:
     found = loaded(ctx)
     topics = definitions(found.settings)
     out = output(json)
-    out.line(f"ok: {', '.join(str(file) for file in found.files)} ({found.settings.environment}); "
-             f"{len(topics)} topic files")
-    out.result({
-        "ok": True,
-        "environment": found.settings.environment,
-        "files": [str(file) for file in found.files],
-        "topics": [topic.name for topic in topics],
-    })
+    out.line(
+        f"ok: {', '.join(str(file) for file in found.files)} ({found.settings.environment}); {len(topics)} topic files"
+    )
+    out.result(
+        {
+            "ok": True,
+            "environment": found.settings.environment,
+            "files": [str(file) for file in found.files],
+            "topics": [topic.name for topic in topics],
+        }
+    )
+
+
+def _flat(values: dict[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
+    for section, keys in values.items():
+        if isinstance(keys, dict):
+            yield from (((section, key), value) for key, value in keys.items())
+        else:
+            yield (section,), keys
+
+
+def _place(place: str | None) -> str:
+    """`akasha-stream.yml:12`: the folder stands above the table already."""
+    return "default" if place is None else place.rpartition("/")[2]
 
 
 def _shown(value: object) -> str:

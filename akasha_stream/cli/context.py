@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json as _json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,9 +78,14 @@ class Output:
             self.console.print(printable(text), soft_wrap=True)
 
     def table(
-        self, columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None, right: str = ""
+        self,
+        columns: Sequence[str],
+        rows: Iterable[Sequence[object]],
+        *,
+        title: str | None = None,
+        right: Collection[str] = (),
     ) -> None:
-        """`right`: the names of the columns that are figures, separated by spaces. Cells may hold untrusted text."""
+        """`right`: the columns that are figures. Cells may hold untrusted text."""
         if self.json:
             return
         from rich import box
@@ -89,7 +94,7 @@ class Output:
 
         table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
         for column in columns:
-            figures = column in right.split()
+            figures = column in right
             table.add_column(column, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable("" if cell is None else str(cell))) for cell in row))
@@ -110,7 +115,10 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(
-        character if character == "\n" or character.isprintable() or character.isspace() and ord(character) >= 0xA0
-        else " " if character in "\t\r" else "\N{REPLACEMENT CHARACTER}"
+        character
+        if character == "\n" or character.isprintable() or (character.isspace() and ord(character) >= 0xA0)
+        else " "
+        if character in "\t\r"
+        else "\N{REPLACEMENT CHARACTER}"
         for character in text
     )

@@ -23,6 +23,13 @@ class Document:
     places: dict[KeyPath, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """A value whose ${VAR} is not set: wrong only if nothing that is stronger than the file replaces it."""
+
+    message: str
+
+
 def dotted(path: KeyPath) -> str:
     """`('config', 'retention.ms')` → `config.retention.ms`; list positions as `[2]`."""
     text = ""
@@ -35,7 +42,8 @@ def read_document(path: Path, variables: Mapping[str, str]) -> Document:
     """Read a YAML file whose top is a mapping; an empty file is an empty mapping.
 
     References are replaced after parsing, so that no value can change the structure of the file. A replaced
-    value stays text (the model turns it into a number); one that is empty is null. Raises SettingsError.
+    value stays text (the model turns it into a number); one that is empty is null; one that can't be replaced is
+    Unresolved, see `require_resolved`. Raises SettingsError.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -62,6 +70,21 @@ def read_document(path: Path, variables: Mapping[str, str]) -> Document:
     if not isinstance(values, dict):
         raise SettingsError(f"{path}:1: the top of the file must be a mapping of keys")
     return Document(path, values, reader.places)
+
+
+def require_resolved(value: object) -> None:
+    """Raise SettingsError for the first value whose variable is not set."""
+    match value:
+        case Unresolved():
+            raise SettingsError(value.message)
+        case dict():
+            for each in value.values():
+                require_resolved(each)
+        case list():
+            for each in value:
+                require_resolved(each)
+        case _:
+            pass
 
 
 class _Reader:
@@ -106,7 +129,7 @@ class _Reader:
         try:
             return interpolate(node.value, self.variables) or None
         except InterpolationError as error:
-            raise SettingsError(f"{self._place(node)}: {dotted(at)}: {error}") from None
+            return Unresolved(f"{self._place(node)}: {dotted(at)}: {error}")
 
     def _place(self, node: yaml.Node) -> str:
         return f"{self.path}:{node.start_mark.line + 1}"

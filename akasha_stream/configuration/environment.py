@@ -13,21 +13,20 @@ from typing import get_origin
 
 from pydantic import BaseModel
 
-from akasha_stream.configuration.documents import KeyPath
 from akasha_stream.configuration.explain import sections
 from akasha_stream.errors import SettingsError
 
 PREFIX = "AKASHA_"
 
 
-def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> dict[KeyPath, tuple[object, str]]:
+def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> dict[tuple[str, str], tuple[object, str]]:
     """(section, key) → (value, variable) of the variables that are set. Raises SettingsError for an unknown one."""
     known = {
         f"{PREFIX}{section}__{key}".upper(): (section, key)
         for section, of_section in sections(model).items()
         for key in of_section.model_fields
     }
-    found: dict[KeyPath, tuple[object, str]] = {}
+    found: dict[tuple[str, str], tuple[object, str]] = {}
     for variable in sorted(variables):
         name = variable.upper()
         if not name.startswith(PREFIX) or "__" not in name.removeprefix(PREFIX):

@@ -13,13 +13,13 @@ process, wherever the file stands.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from akasha_stream.configuration.documents import KeyPath, dotted, read_document
+from akasha_stream.configuration.documents import KeyPath, dotted, read_document, require_resolved
 from akasha_stream.configuration.environment import from_environment
 from akasha_stream.configuration.explain import explain, sections
 from akasha_stream.configuration.places import overlay_file, settings_file
@@ -60,7 +60,7 @@ def load(
     places.update(document.places)
     files = [base]
 
-    asked = environment or variables.get("AKASHA_ENV")
+    asked = environment or variables.get("AKASHA_ENV") or None
     in_file = values.get("environment")
     chosen = asked or (in_file if isinstance(in_file, str) else None) or DEFAULT_ENVIRONMENT
     _check_name(chosen, "--env" if environment else "AKASHA_ENV" if asked else str(base))
@@ -70,12 +70,12 @@ def load(
         _merge(values, document.values)
         places.update(document.places)
         files.append(overlay)
-    if in_file is None or isinstance(in_file, str):
+    if asked or in_file is None or isinstance(in_file, str):
         values["environment"] = chosen
     if asked:
         places["environment",] = "--env" if environment else "AKASHA_ENV"
 
-    for (section, key), (value, variable) in _flat(from_environment(Settings, variables)):
+    for (section, key), (value, variable) in from_environment(Settings, variables).items():
         _put(values, (section, key), value)
         places[section, key] = variable
     for name, value in (overrides or {}).items():
@@ -87,23 +87,17 @@ def load(
         if section in values and values[section] is None:
             del values[section]  # `section:` with all its keys commented out
 
+    require_resolved(values)
     try:
         settings = Settings.model_validate(values)
     except ValidationError as error:
         # `from None`: pydantic's own text carries the values, secrets too.
         raise SettingsError(explain(error, Settings, places, str(base))) from None
     if problem := problem_together(settings):
-        keys, text = problem
-        where = next((places[key] for key in keys if key in places), str(base))
-        raise SettingsError(f"{where}: {dotted(keys[0])}: {text}")
+        concerned, text = problem
+        where = next((places[key] for key in concerned if key in places), str(base))
+        raise SettingsError(f"{where}: {dotted(concerned[0])}: {text}")
     return Loaded(settings, tuple(files), places)
-
-
-def _flat(
-    found: Mapping[KeyPath, tuple[object, str]],
-) -> Iterator[tuple[tuple[str, str], tuple[object, str]]]:
-    for (section, key), given in found.items():
-        yield (str(section), str(key)), given
 
 
 def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:

@@ -8,7 +8,9 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 MASK = "**********"
 # Greedy up to the last @ before the path: a password may itself hold an unescaped @ or ':'.
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<user>[^:@/\s]*):(?P<password>[^/\s]*)@")
-_SECRET_PARAMETER = re.compile(r"pass(word|wd)?|pwd|secret|token|api[_-]?key|access[_-]?key|sig(nature)?", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"pass(word|wd)?|pwd|secret|token|api[_-]?key|access[_-]?key|sig(nature)?", re.IGNORECASE
+)
 
 
 def mask_urls(text: str) -> str:

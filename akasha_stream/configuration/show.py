@@ -8,7 +8,7 @@ from akasha_stream.configuration.secrets import MASK, mask_url, mask_urls
 
 
 def redacted(model: BaseModel) -> dict[str, object]:
-    """JSON-ready values. A secret URL keeps its host and user, its password is masked; other secrets are masked whole."""
+    """JSON-ready values. Of a secret URL the password is masked, other secrets are masked whole."""
     return {name: _plain(value) for name, value in model}
 
 

@@ -1,0 +1,41 @@
+"""Show one stored event."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from akasha_stream.cli.context import output
+from akasha_stream.cli.search import worker_url
+
+
+def command(
+    ctx: typer.Context,
+    system: Annotated[str, typer.Argument(help="Its source system.")],
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
+    embedding: Annotated[bool, typer.Option("--embedding", help="With its vector, with --json.")] = False,
+    url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Show one stored event."""
+    from akasha_stream.client import SyncAkashaClient
+
+    with SyncAkashaClient(worker_url(ctx, url)) as client:
+        event = client.get(system, event_id, embedding=embedding)
+    out = output(json)
+    place = event.position
+    out.table(
+        ("field", "value"),
+        [
+            ("source_system", event.source_system),
+            ("event_id", event.event_id),
+            ("created_at", event.created_at.isoformat()),
+            ("model", event.model),
+            *((f"metadata.{key}", value) for key, value in event.metadata.items()),
+            ("position", f"partition {place.partition}, offset {place.offset}, index {place.index}"),
+            ("answered from", event.answered_from),
+        ],
+    )
+    out.line(event.content)
+    out.result(event.model_dump(mode="json", exclude_unset=True))

@@ -1,0 +1,170 @@
+"""Search by text, by vector or by an event that is stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from akasha_stream.cli.context import output, printable, settings
+from akasha_stream.errors import UsageError
+
+if TYPE_CHECKING:
+    from akasha_stream.cli.context import Output
+    from akasha_stream.search.query import SearchResponse
+
+_EXCERPT = 220
+# Longest first: ">=" must not be read as ">".
+_OPERATORS = {"!=": "ne", ">=": "gte", "<=": "lte", "=": "eq", ">": "gt", "<": "lt"}
+
+
+def command(
+    ctx: typer.Context,
+    text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    vector: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A vector instead: a JSON list, or a .npy file.")
+    ] = None,
+    like: Annotated[
+        str | None, typer.Option(metavar="SYSTEM/ID", help="Events like this one instead. Split at the first slash.")
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many events.")] = 10,
+    threshold: Annotated[float | None, typer.Option(help="Least cosine similarity, -1 to 1.")] = None,
+    system: Annotated[list[str] | None, typer.Option(help="Only this source system; may be repeated.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Created at or after (RFC 3339, or a date).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Created before (RFC 3339, or a date).")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="KEY=VALUE", help="Metadata condition: = != > >= < <=, or a key alone; may be repeated."),
+    ] = None,
+    after: Annotated[
+        list[str] | None, typer.Option(metavar="TOKEN", help="Wait until this freshness token is searchable.")
+    ] = None,
+    fields: Annotated[str | None, typer.Option(metavar="A,B", help="Fields of a hit, with --json.")] = None,
+    index: Annotated[str | None, typer.Option(help="auto, codes, hnsw or exact.")] = None,
+    url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+) -> None:
+    """Search by text, by vector or by an event that is stored.
+
+    akasha-stream search "retry with back-off" --system session-buddy-003 --where section=doc
+    """
+    from akasha_stream.client import SyncAkashaClient, build_request
+
+    filters: dict[str, Any] = {}
+    if system:
+        filters["systems"] = system
+    for name, time in (("created_after", since), ("created_before", until)):
+        if time is not None:
+            filters[name] = _time(time)
+    if where:
+        filters["metadata"] = _conditions(where)
+    options: dict[str, Any] = {
+        "text": text,
+        "vector": None if vector is None else _vector(vector),
+        "like": None if like is None else _identity(like),
+        "k": k,
+        "threshold": threshold,
+        "filters": filters or None,
+        "after": after or None,
+        "fields": None if fields is None else [f.strip() for f in fields.split(",")],
+        "index": index,
+    }
+    request = build_request(**options)
+    with SyncAkashaClient(worker_url(ctx, url)) as client:
+        found = client.search(request)
+    out = output(json)
+    _show(out, found)
+    out.result(found.model_dump(mode="json", exclude_unset=True))
+
+
+def worker_url(ctx: typer.Context, url: str | None) -> str:
+    """--url, or where the settings say that the worker listens."""
+    if url is not None:
+        return url
+    http = settings(ctx).http
+    host = "127.0.0.1" if http.host in {"0.0.0.0", "::"} else http.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
+
+
+def _show(out: Output, found: SearchResponse) -> None:
+    out.table(
+        ("sim", "event", "content"),
+        [
+            (f"{hit.similarity:.3f}", f"{hit.source_system}\n{hit.event_id}", _excerpt(hit.content or ""))
+            for hit in found.hits
+        ],
+        right="sim",
+    )
+    indexes = ", ".join(sorted({part.index for part in found.plan})) or "nothing"
+    rows = sum(part.rows for part in found.plan)
+    out.line(f"{len(found.hits)} hits in {found.took_ms:.1f} ms, from {rows:,} rows by {indexes}")
+    for part in found.incomplete:
+        out.note(f"incomplete: {part.detail}")
+
+
+def _excerpt(text: str) -> str:
+    flat = " ".join(printable(text).split())
+    return flat if len(flat) <= _EXCERPT else f"{flat[: _EXCERPT - 1]}…"
+
+
+def _identity(text: str) -> tuple[str, str]:
+    system, slash, event_id = text.partition("/")
+    if not (system and slash and event_id):
+        raise UsageError(f"--like: {text!r} must look like SYSTEM/ID")
+    return system, event_id
+
+
+def _time(text: str) -> str:
+    """A bare date means its start in UTC, a time without offset UTC."""
+    from datetime import UTC, datetime
+
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no time; write 2026-07-23 or 2026-07-23T10:00:00Z") from error
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
+
+
+def _conditions(texts: list[str]) -> dict[str, dict[str, Any]]:
+    conditions: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        places = [(at, -len(sign), sign) for sign in _OPERATORS if (at := text.find(sign)) > 0]
+        if not places:
+            conditions.setdefault(text, {})["exists"] = True
+            continue
+        at, _, sign = min(places)
+        conditions.setdefault(text[:at], {})[_OPERATORS[sign]] = _value(text[at + len(sign) :])
+    return conditions
+
+
+def _value(text: str) -> Any:
+    """JSON where it is a scalar (5, true, null, "5"), else the text itself."""
+    import json
+
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(value, list | dict) else value
+
+
+def _vector(path: Path) -> list[float]:
+    try:
+        if path.suffix == ".npy":
+            import numpy as np
+
+            values = np.load(path, allow_pickle=False).ravel().tolist()
+        else:
+            import json
+
+            values = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise UsageError(f"--vector: can't read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(f"--vector: {path} is neither a JSON list nor a .npy file") from error
+    if not isinstance(values, list) or not all(isinstance(x, int | float) for x in values):
+        raise UsageError(f"--vector: {path} must hold one list of numbers")
+    return values

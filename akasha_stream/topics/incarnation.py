@@ -1,0 +1,184 @@
+"""Which log a topic is: (cluster id, topic id). A topic that is deleted and made again under its name is another.
+
+aiokafka 0.14 knows Metadata up to version 5, without topic ids; version 10 (Kafka ≥ 2.8, flexible encoding) is
+defined here, after clients/src/main/resources/common/message/Metadata{Request,Response}.json of Apache Kafka.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, Self
+from uuid import UUID
+
+import structlog
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import for_code
+from aiokafka.protocol.abstract import AbstractType
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import (
+    Boolean,
+    CompactArray,
+    CompactString,
+    Int16,
+    Int32,
+    Schema,
+    TaggedFields,
+)
+
+from akasha_stream.errors import BrokerError
+from akasha_stream.topics.broker import Unsupported, broker_errors
+
+_log = structlog.stdlib.get_logger(__name__)
+_NO_ID = UUID(int=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Incarnation:
+    """As text, `<cluster id>/<topic id>`: what is stored beside offsets."""
+
+    cluster_id: str
+    topic_id: UUID
+
+    def __str__(self) -> str:
+        return f"{self.cluster_id}/{self.topic_id}"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The reverse of str(). Raises ValueError."""
+        cluster_id, slash, topic_id = text.rpartition("/")
+        if not slash:
+            raise ValueError(f"{text!r} is no <cluster id>/<topic id>")
+        return cls(cluster_id, UUID(topic_id))
+
+
+class Uuid(AbstractType):  # type: ignore[misc]  # aiokafka is untyped
+    @classmethod
+    def encode(cls, value: UUID) -> bytes:
+        return value.bytes
+
+    @classmethod
+    def decode(cls, data: BytesIO) -> UUID:
+        return UUID(bytes=data.read(16))
+
+
+class MetadataResponseV10(Response):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "brokers",
+            CompactArray(
+                ("node_id", Int32),
+                ("host", CompactString()),
+                ("port", Int32),
+                ("rack", CompactString()),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_id", CompactString()),
+        ("controller_id", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("error_code", Int16),
+                ("name", CompactString()),
+                ("topic_id", Uuid),
+                ("is_internal", Boolean),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("error_code", Int16),
+                        ("partition_index", Int32),
+                        ("leader_id", Int32),
+                        ("leader_epoch", Int32),
+                        ("replica_nodes", CompactArray(Int32)),
+                        ("isr_nodes", CompactArray(Int32)),
+                        ("offline_replicas", CompactArray(Int32)),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("topic_authorized_operations", Int32),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("cluster_authorized_operations", Int32),
+        ("tags", TaggedFields),
+    )
+
+
+class MetadataRequestV10(RequestStruct):  # type: ignore[misc]
+    API_KEY = 3
+    API_VERSION = 10
+    FLEXIBLE_VERSION = True
+    RESPONSE_TYPE = MetadataResponseV10
+    SCHEMA = Schema(
+        ("topics", CompactArray(("topic_id", Uuid), ("name", CompactString()), ("tags", TaggedFields))),
+        ("allow_auto_topic_creation", Boolean),
+        ("include_cluster_authorized_operations", Boolean),
+        ("include_topic_authorized_operations", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class TopicIdRequest(Request[MetadataRequestV10]):  # type: ignore[misc]
+    """Metadata of one topic; never creates it. `prepare` refuses brokers whose ApiVersions lack version 10."""
+
+    API_KEY = 3
+
+    def __init__(self, topic: str) -> None:
+        self._topic = topic
+
+    def build(self, request_struct_class: type[MetadataRequestV10]) -> MetadataRequestV10:
+        return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
+
+
+async def log_incarnation(
+    bootstrap_servers: str, topic: str, *, client: AIOKafkaClient | None = None
+) -> Incarnation | None:
+    """Which log `topic` is now. None, with the reason logged, where the broker gives no topic ids or has no such topic.
+
+    `client`: a bootstrapped client to ask with (a consumer's or an admin client's `_client`), else one is made for
+    this question. Raises BrokerError when no broker answers.
+    """
+    if client is not None:
+        return await _ask(client, topic)
+    own = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+    try:
+        with broker_errors(f"broker {bootstrap_servers}"):
+            await own.bootstrap()
+        return await _ask(own, topic)
+    finally:
+        await own.close()
+
+
+async def _ask(client: AIOKafkaClient, topic: str) -> Incarnation | None:
+    node = client.get_random_node()
+    if node is None:
+        raise BrokerError("no broker is known")
+    try:
+        with broker_errors(f"asking for the id of {topic}"):
+            response = await client.send(node, TopicIdRequest(topic))
+    except Unsupported:
+        return _none(topic, "the broker has no Metadata version 10")
+    return _read(response, topic)
+
+
+def _read(response: Any, topic: str) -> Incarnation | None:
+    for error_code, name, topic_id, *_ in response.topics:
+        if name != topic:
+            continue
+        if error_code:
+            return _none(topic, for_code(error_code).__name__)
+        if topic_id == _NO_ID:
+            return _none(topic, "the broker gives no topic ids")
+        if not response.cluster_id:
+            return _none(topic, "the broker gives no cluster id")
+        return Incarnation(response.cluster_id, topic_id)
+    return _none(topic, "the broker does not have it")
+
+
+def _none(topic: str, reason: str) -> Incarnation | None:
+    _log.info("log_incarnation_unknown", topic=topic, reason=reason)
+    return None
