@@ -11,7 +11,7 @@ from akasha_stream.embedded.ports import free_ports
 from akasha_stream.embedded.wire import kafka_brokers
 from akasha_stream.errors import ServerStartError
 
-IMAGE = "apache/kafka:4.1.1"
+IMAGE = "apache/kafka:4.3.1"
 
 
 class ContainerKafka:
