@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 from collections.abc import Mapping, MutableMapping
@@ -69,20 +70,13 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.StackInfoRenderer(),
     ]
+    # Tracebacks become text before the masking, and plain: richer ones show local variables, secrets among them.
+    render: list[structlog.types.Processor] = [structlog.processors.format_exc_info, mask_secrets]
     if as_json:
-        # Not dict_tracebacks: it would carry the values of local variables, secrets among them.
-        render: list[structlog.types.Processor] = [
-            structlog.processors.format_exc_info,
-            mask_secrets,
-            structlog.processors.JSONRenderer(default=str),
-        ]
+        render.append(structlog.processors.JSONRenderer(default=str))
     else:
-        render = [
-            mask_secrets,
-            structlog.dev.ConsoleRenderer(
-                colors=stream.isatty() and not _no_color(), exception_formatter=structlog.dev.plain_traceback
-            ),
-        ]
+        colors = stream.isatty() and not os.environ.get("NO_COLOR")
+        render.append(structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=structlog.dev.plain_traceback))
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -114,9 +108,3 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
-
-
-def _no_color() -> bool:
-    import os
-
-    return bool(os.environ.get("NO_COLOR"))

@@ -10,7 +10,7 @@ import pytest
 from akasha_stream.configuration.load import load
 from akasha_stream.errors import SettingsError
 
-SECRET = "hunter2-very-secret"  # noqa: S105
+SECRET = "hunter2-very-secret"
 
 
 def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None) -> str:
@@ -101,8 +101,16 @@ def test_one_line(tmp_path: Path, text: str, wanted: str) -> None:
             "5",
             "AKASHA_HOT__SEAL_ROW: no such setting; did you mean AKASHA_HOT__SEAL_ROWS?",
         ),
-        ("AKASHA_HOT__SEAL_ROWS", "x", "AKASHA_HOT__SEAL_ROWS: hot.seal_rows: found 'x'; allowed: a whole number ≥ 100"),
-        ("akasha_hot__seal_rows", "5", "akasha_hot__seal_rows: hot.seal_rows: found '5'; allowed: a whole number ≥ 100"),
+        (
+            "AKASHA_HOT__SEAL_ROWS",
+            "x",
+            "AKASHA_HOT__SEAL_ROWS: hot.seal_rows: found 'x'; allowed: a whole number ≥ 100",
+        ),
+        (
+            "akasha_hot__seal_rows",
+            "5",
+            "akasha_hot__seal_rows: hot.seal_rows: found '5'; allowed: a whole number ≥ 100",
+        ),
         (
             "AKASHA_REDACTION__PATTERNS",
             "x",

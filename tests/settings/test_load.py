@@ -99,14 +99,18 @@ def test_values_from_the_environment_take_their_types(folder: Path) -> None:
     assert settings.dedupe.near_threshold == 0.9
     assert settings.http.port == Settings().http.port
     assert load(variables={"NEAR": ".5"}).settings.dedupe.near_threshold == 0.5
-    assert load(variables={"NEAR": ".5", "AKASHA_DEDUPE__NEAR_THRESHOLD": "null"}).settings.dedupe.near_threshold is None
+    assert (
+        load(variables={"NEAR": ".5", "AKASHA_DEDUPE__NEAR_THRESHOLD": "null"}).settings.dedupe.near_threshold is None
+    )
 
 
 def test_a_missing_variable_does_no_harm_where_something_stronger_gives_the_value(folder: Path) -> None:
     write(folder, "redis: {url: '${REDIS_URL}'}")
     settings = load(variables={"AKASHA_REDIS__URL": "redis://h/1"}).settings
     assert settings.redis.url.get_secret_value() == "redis://h/1"
-    with pytest.raises(SettingsError, match=r"akasha-stream.yml:1: redis.url: the environment variable REDIS_URL is not"):
+    with pytest.raises(
+        SettingsError, match=r"akasha-stream.yml:1: redis.url: the environment variable REDIS_URL is not"
+    ):
         load(variables={})
 
 
@@ -130,9 +134,9 @@ def test_the_order_of_places(folder: Path, tmp_path: Path) -> None:
     personal.unlink()
     assert load(variables=variables).files[0] == shipped("settings") / "akasha-stream.yml"
     for asked in ({"AKASHA_SETTINGS": "nowhere.yml"}, {"AKASHA_SETTINGS": str(tmp_path)}):
-        with pytest.raises(SettingsError, match="^AKASHA_SETTINGS: "):
+        with pytest.raises(SettingsError, match=r"^AKASHA_SETTINGS: "):
             load(variables=asked)
-    with pytest.raises(SettingsError, match="^--settings: nowhere.yml: no such file$"):
+    with pytest.raises(SettingsError, match=r"^--settings: nowhere.yml: no such file$"):
         load(Path("nowhere.yml"), variables={})
 
 
