@@ -83,7 +83,11 @@ class ArrowReader:
             batches = [batch for batch in stream]  # noqa: C416  a reader's list() asks for its length first
         else:
             batches = [pa.ipc.read_record_batch(message, schema) for message in messages]
-        rows = sum(batch.num_rows for batch in batches)
+        rows = 0
+        for batch in batches:
+            if batch.num_rows < 0:
+                raise DecodeError("arrow_invalid", f"a record batch of {batch.num_rows} rows")
+            rows += batch.num_rows
         if rows == 0:
             raise DecodeError("bundle_empty", "the bundle holds no events")
         if rows > self._limits.bundle_events:
@@ -157,6 +161,8 @@ class ArrowReader:
                 columns.append(pa.nulls(rows, self._wire.field(name).type))
                 continue
             column = batch.column(name)
+            # Structure first (a length may be negative, a buffer short); values are checked where they are read.
+            column.validate()
             if name == "embedding":
                 columns.append(self._vectors(column, base, refused))
             elif name == "created_at":

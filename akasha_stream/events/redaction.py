@@ -40,9 +40,10 @@ BUILTIN: Final[dict[str, str]] = {
     "google_key": r"\bAIza[A-Za-z0-9_-]{35}|\bya29\.[A-Za-z0-9_-]{20,}|\bGOCSPX-[A-Za-z0-9_-]{20,}",
     "stripe_key": r"\b(?:sk|rk|whsec)_(?:(?:live|test)_)?[A-Za-z0-9]{24,}",
     "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
-    # What stands in the first group stays, for these three.
+    # What stands in the first group stays, for these four.
     "url_credentials": r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"'<>]*:)[^\s/@\"'<>\[]+@",
     "bearer_token": r"((?i:\b(?:bearer|basic)) +)[A-Za-z0-9._~+/-]*[0-9][A-Za-z0-9._~+/-]{15,}=*",
+    "password": r"((?i:\b(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|pwd))=)[^\s\"',;\[()&]{5,}",
     # name=value; name: "quoted"; name: value with a digit in it (so that prose after a colon stays).
     "assignment": r"((?i:\b(?:[a-z0-9]+[_-])*" + _SENSITIVE + r")[\"']?(?: ?= ?|\s*:=?\s*))"
     r"(?:\"[^\"\[\n]{4,}\"|'[^'\[\n]{4,}'|[^\s\"',;\[()]*[0-9][^\s\"',;()]{4,}|[^\s\"',;\[()]{5,}[0-9][^\s\"',;()]*)",
@@ -62,6 +63,7 @@ _HINTS: Final[dict[str, str]] = {
     "jwt": r"eyJ[A-Za-z0-9_-]",
     "url_credentials": r"://[^\s/]*:",
     "bearer_token": r"(?i:(?:bearer|basic) +[a-z0-9._~+/-])",
+    "password": r"(?i:(?:pass(?:word|wd|phrase)|pwd)=)",
     "assignment": r"(?i:(?:pass(?:word|wd|phrase)|pwd|key|secret|token|credentials?)[\"']?\s*[:=])",
 }
 """For each shipped pattern a cheaper one that matches wherever it does: the first look at all rows.
@@ -70,7 +72,7 @@ All patterns joined take .5 ms to compile, at every call, and .45 µs an event; 
 The hint of an assignment also finds a metadata key that names a secret.
 """
 
-KEEPS_PREFIX = frozenset({"url_credentials", "bearer_token", "assignment"})
+KEEPS_PREFIX = frozenset({"url_credentials", "bearer_token", "password", "assignment"})
 _KEY_NAME = (
     r"^(?:(?i:(?:.*[^a-z0-9])?"
     + _SENSITIVE
