@@ -86,8 +86,10 @@ def canonical_value(value: object, max_depth: int) -> bytes:
         raise ValidationError("metadata_not_object", f"metadata is {_kind(value)}, not an object")
     try:
         canonical = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-    except (TypeError, orjson.JSONEncodeError):  # it was parsed, so only its depth (254) can be in the way
-        raise ValidationError("metadata_too_deep", f"metadata is nested deeper than {max_depth} levels") from None
+    except (TypeError, orjson.JSONEncodeError) as error:
+        if "ecursion" in str(error):
+            raise ValidationError("metadata_too_deep", f"metadata is nested deeper than {max_depth} levels") from None
+        raise ValidationError("metadata_invalid", f"metadata can't be written as JSON: {error}") from None
     if canonical.count(b"{") + canonical.count(b"[") > max_depth and _deeper_than(value, max_depth):
         raise ValidationError("metadata_too_deep", f"metadata is nested deeper than {max_depth} levels")
     if b"\\" in canonical:

@@ -139,7 +139,7 @@ class Columns:
             squares = np.einsum("ij,ij->i", vectors, vectors)
             odd = ~((squares >= SMALLEST_SQUARE) & (squares <= LARGEST_SQUARE)) & ~self.delete & ~self.refusals.bad
         for row in np.flatnonzero(odd).tolist():
-            self.refusals.refuse(row, *_vector_problem(vectors[row]))
+            self.refusals.refuse(row, *vector_problem(vectors[row]))
 
     def _check_time(self, appended_at: NDArray[np.int64]) -> None:
         ticks: Any = self._times.view(pa.int64())
@@ -186,7 +186,7 @@ def control_rows(column: pa.StringArray, *, strict: bool) -> NDArray[np.int64]:
     return np.unique(np.searchsorted(offsets, at + offsets[0], side="right") - 1).astype(np.int64)
 
 
-def _vector_problem(vector: NDArray[np.float32]) -> tuple[str, str]:
+def vector_problem(vector: NDArray[np.float32]) -> tuple[str, str]:
     """(reason, detail)"""
     finite = np.isfinite(vector)
     if not finite.all():
