@@ -17,7 +17,7 @@ from akasha_stream.cli import COMMANDS
 from akasha_stream.cli.root import root
 from akasha_stream.embedded import KafkaServer
 from akasha_stream.embedded.kafka_jars import POM
-from akasha_stream.embedded.ports import free_ports
+from akasha_stream.embedded.ports import can_bind, free_ports
 from akasha_stream.embedded.valkey import find_valkey
 from akasha_stream.embedded.wire import kafka_brokers, redis_answers
 from akasha_stream.settings import Settings
@@ -130,10 +130,10 @@ def test_workers_have_no_more_rights_than_they_need(services: dict[str, Any]) ->
 
 
 @pytest.mark.valkey
-def test_valkeys_command_asks_for_the_password(services: dict[str, Any], tmp_path: Path) -> None:
+def test_valkeys_command_asks_for_the_password_and_stops_when_told(services: dict[str, Any], tmp_path: Path) -> None:
     shell, option, script = services["valkey"]["command"]
     (port,) = free_ports(1)
-    assert script.endswith("valkey-server -")
+    assert "exec valkey-server -" in script
     script = script.replace("$$", "$").replace("valkey-server -", f"{find_valkey()} - --port {port} --bind 127.0.0.1")
     with subprocess.Popen([shell, option, script], cwd=tmp_path, env=services["valkey"]["environment"]) as server:
         try:
@@ -143,8 +143,12 @@ def test_valkeys_command_asks_for_the_password(services: dict[str, Any], tmp_pat
             assert redis_answers(port, SECRETS["VALKEY_PASSWORD"])
             assert not redis_answers(port)
             assert not redis_answers(port, "another")
-        finally:
+            # A pipe into the server would leave the shell as the process that Docker stops.
             server.terminate()
+            server.wait(timeout=5)
+            assert can_bind(port)
+        finally:
+            server.kill()
 
 
 @pytest.mark.kafka
