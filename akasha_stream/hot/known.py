@@ -1,0 +1,97 @@
+"""What a shard has stored, as dedupe asks for it: hash look-ups over all its segments, confirmed in the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from akasha_stream.events.batch import EventBatch
+from akasha_stream.hot.dedupe import Stored
+from akasha_stream.hot.growing import GrowingSegment
+from akasha_stream.hot.hashes import Hashed
+from akasha_stream.hot.sealed import SealedSegment
+from akasha_stream.hot.segment import Segment
+from akasha_stream.search.segment import SystemCodes
+
+
+class ShardKnown:
+    """dedupe.Known over a shard's segments, for one batch.
+
+    Finished segments are asked once for the whole batch (two binary searches an event and segment), so that
+    the loop over events touches only those few that have a candidate.
+    """
+
+    def __init__(self, segments: Sequence[Segment], batch: EventBatch, hashed: Hashed, codes: SystemCodes) -> None:
+        self._segments = segments
+        self._batch = batch
+        self._hashed = hashed
+        self._codes = codes
+        n = len(batch)
+        self._identity: dict[int, list[int]] = {}
+        self._content: dict[int, list[int]] = {}
+        self._always: list[int] = []
+        for number, segment in enumerate(segments):
+            if isinstance(segment, SealedSegment):
+                if n:
+                    _note(self._identity, segment.has_identities(hashed.identity), number)
+                    _note(self._content, segment.has_contents(hashed.content), number)
+            elif isinstance(segment, GrowingSegment) and segment.rows:
+                self._always.append(number)
+
+    def latest(self, event: int) -> Stored | None:
+        key, identity = self._hashed.keys[event], 0
+        for number in self._newest_first(self._identity.get(event)):
+            segment = self._segments[number]
+            identity = identity or int(self._hashed.identity[event])
+            for row in segment.with_identity(key, identity):
+                if segment.live[row]:
+                    return Stored(number, row)
+        return None
+
+    def same_content(self, event: int) -> Iterable[Stored]:
+        content = int(self._hashed.content[event])
+        for number in self._newest_first(self._content.get(event)):
+            segment = self._segments[number]
+            for row in segment.with_content(content):
+                if segment.live[row]:
+                    yield Stored(number, row)
+
+    def near(self, event: int, threshold: float, window_us: int) -> Iterable[Stored]:
+        code = self._codes.find(self._hashed.systems[event])
+        if code is None:
+            return
+        vector = self._batch.embedding[event]
+        unit = vector / np.sqrt(float(vector @ vector))
+        at = int(self._batch.created_at[event])
+        for number, segment in enumerate(self._segments):
+            view = segment.view()
+            mask = view.live & (view.systems == code) & (np.abs(view.created_at - at) <= window_us)
+            rows = np.flatnonzero(mask)
+            if len(rows):
+                cosine = (view.vectors(rows) @ unit) * view.inverse_norms[rows]
+                for row in rows[cosine >= threshold].tolist():
+                    yield Stored(number, row)
+
+    def payload_hash(self, row: Stored) -> int:
+        return int(self._segments[row.segment].payload_hashes[row.row])
+
+    def created_at(self, row: Stored) -> int:
+        return int(self._segments[row.segment].created_at[row.row])
+
+    def content(self, row: Stored) -> str:
+        return self._segments[row.segment].content(row.row)
+
+    def source_system(self, row: Stored) -> str:
+        return self._codes.name(int(self._segments[row.segment].systems[row.row]))
+
+    def _newest_first(self, found: list[int] | None) -> Iterable[int]:
+        if not found:
+            return reversed(self._always)
+        return sorted((*found, *self._always), reverse=True)
+
+
+def _note(found: dict[int, list[int]], hits: NDArray[np.bool_], number: int) -> None:
+    for event in np.flatnonzero(hits).tolist():
+        found.setdefault(event, []).append(number)

@@ -1,0 +1,168 @@
+"""A finished segment: its rows in an Arrow file that is memory-mapped, its index in an immutable DuckDB file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from akasha_stream.errors import SegmentCorrupt
+from akasha_stream.hot.durable import write_whole
+from akasha_stream.hot.hashes import identity_key
+from akasha_stream.hot.schema import FORMAT, SegmentName
+from akasha_stream.hot.segment import TEXT_COLUMNS, View, binary_codes, inverse_norms
+from akasha_stream.search.segment import NearestIndex, SystemCodes
+
+
+def write_arrow(path: Path, table: pa.Table, *, dimensions: int, end: int) -> None:
+    """Write a segment's Arrow file; `end`: the offset after its last record."""
+    marks = {"akasha.format": str(FORMAT), "akasha.dimensions": str(dimensions), "akasha.end": str(end)}
+    table = table.replace_schema_metadata(marks).combine_chunks()
+
+    def write(temporary: Path) -> None:
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table, max_chunksize=max(table.num_rows, 1))
+
+    write_whole(path, write)
+
+
+def with_search_columns(rows: pa.Table, dimensions: int) -> pa.Table:
+    """Add bit codes and inverse norms to rows of schema.row_schema."""
+    vectors = row_vectors(rows, dimensions)
+    codes = binary_codes(vectors)
+    code = pa.FixedSizeBinaryArray.from_buffers(
+        pa.binary(dimensions // 8), len(vectors), [None, pa.py_buffer(np.ascontiguousarray(codes))]
+    )
+    return rows.append_column("code", code).append_column("inverse_norm", pa.array(inverse_norms(vectors)))
+
+
+def row_vectors(rows: pa.Table, dimensions: int) -> NDArray[np.float32]:
+    """(n, dimensions) of the embedding column of a table with at most one chunk."""
+    column = rows["embedding"]
+    if column.num_chunks == 0 or rows.num_rows == 0:
+        return np.empty((0, dimensions), np.float32)
+    return _matrix(column.combine_chunks(), np.dtype(np.float32), dimensions)
+
+
+def _matrix[T: np.generic](column: pa.Array, dtype: np.dtype[T], width: int) -> NDArray[T]:
+    if isinstance(column, pa.ChunkedArray):
+        column = column.chunk(0)
+    flat = np.frombuffer(column.buffers()[1], dtype, count=(column.offset + len(column)) * width)
+    return flat[column.offset * width :].reshape(len(column), width)
+
+
+class SealedSegment:
+    """Rows of a finished segment. Everything but masks and hash order is the page cache's memory."""
+
+    def __init__(self, name: SegmentName, partition: int, arrow: Path, dimensions: int, codes: SystemCodes) -> None:
+        self.name = name
+        self.partition = partition
+        self.path = arrow
+        try:
+            with pa.memory_map(str(arrow)) as source:
+                table = pa.ipc.open_file(source).read_all()
+            marks = {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
+            self.end = int(marks["akasha.end"])
+            found = int(marks["akasha.dimensions"])
+            self._build(table, dimensions, codes)
+        except (pa.ArrowInvalid, KeyError, ValueError, OSError) as exc:
+            raise SegmentCorrupt(f"{arrow}: not a readable segment: {exc}") from exc
+        if found != dimensions:
+            raise SegmentCorrupt(f"{arrow}: holds vectors of {found} dimensions, limits.dimensions is {dimensions}")
+        self.index: NearestIndex | None = None
+
+    def _build(self, table: pa.Table, dimensions: int, codes: SystemCodes) -> None:
+        self._rows = table.num_rows
+        self._batch = (
+            table.select(list(TEXT_COLUMNS)).to_batches()[0]
+            if self._rows
+            else pa.RecordBatch.from_pylist([], table.select(list(TEXT_COLUMNS)).schema)
+        )
+
+        def numbers(name: str) -> NDArray[np.generic]:
+            column = table[name]
+            return column.chunk(0).to_numpy() if self._rows else np.empty(0, column.type.to_pandas_dtype())
+
+        self.positions = numbers("position").astype(np.int64, copy=False)
+        self.created_at = numbers("created_at").astype(np.int64, copy=False)
+        self.appended_at = numbers("appended_at").astype(np.int64, copy=False)
+        self.payload_hashes = numbers("payload_hash").astype(np.uint64, copy=False)
+        self._inverse_norms = numbers("inverse_norm").astype(np.float32, copy=False)
+        if self._rows:
+            self._vectors = _matrix(table["embedding"], np.dtype(np.float32), dimensions)
+            self._bits = _matrix(table["code"], np.dtype(np.uint8), dimensions // 8)
+        else:
+            self._vectors = np.empty((0, dimensions), np.float32)
+            self._bits = np.empty((0, dimensions // 8), np.uint8)
+        self.live = np.ones(self._rows, np.bool_)
+        names = self._batch.column(0).dictionary_encode()
+        mapping = np.array([codes.code(name) for name in names.dictionary.to_pylist()], np.int32)
+        self.systems = mapping[names.indices.to_numpy()] if self._rows else np.empty(0, np.int32)
+        identity = numbers("identity_hash").astype(np.uint64, copy=False)
+        self._identity_order = np.argsort(identity, kind="stable").astype(np.int32)
+        self._identity_sorted = identity[self._identity_order]
+        content = numbers("content_hash").astype(np.uint64, copy=False)
+        self._content_order = np.argsort(content, kind="stable").astype(np.int32)
+        self._content_sorted = content[self._content_order]
+        self.first_created_at = int(self.created_at.min()) if self._rows else 0
+        self.last_created_at = int(self.created_at.max()) if self._rows else -1
+
+    @property
+    def rows(self) -> int:
+        return self._rows
+
+    def has_identities(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """(n,) whether a row with this identity hash is here: one vectorised look for a whole batch."""
+        return _contains(self._identity_sorted, hashes)
+
+    def has_contents(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        return _contains(self._content_sorted, hashes)
+
+    def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:
+        systems, ids = self._batch.column(0), self._batch.column(1)
+        for row in _equal_range(self._identity_sorted, self._identity_order, identity_hash):
+            if identity_key(systems[row].as_py(), ids[row].as_py()) == key:
+                yield row
+
+    def with_content(self, content_hash: int) -> Iterable[int]:
+        return _equal_range(self._content_sorted, self._content_order, content_hash)
+
+    def content(self, row: int) -> str:
+        text: str = self._batch.column(2)[row].as_py()
+        return text
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        return self._vectors[rows]
+
+    def view(self) -> View:
+        return View(
+            name=str(self.name),
+            partition=self.partition,
+            rows=self._rows,
+            codes=self._bits,
+            live=self.live,
+            systems=self.systems,
+            created_at=self.created_at,
+            inverse_norms=self._inverse_norms,
+            index=self.index,
+            sealed=True,
+            positions=self.positions,
+            _vectors=self._vectors,
+            _chunks=((0, self._batch),),
+        )
+
+
+def _contains(ordered: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    if not len(ordered):
+        return np.zeros(len(hashes), np.bool_)
+    at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
+    return ordered[at] == hashes
+
+
+def _equal_range(ordered: NDArray[np.uint64], order: NDArray[np.int32], value: int) -> list[int]:
+    wanted = np.uint64(value)
+    left, right = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
+    return sorted(order[left:right].tolist())

@@ -1,0 +1,128 @@
+"""A segment in memory: what dedupe and search read, whether the file behind it is growing or sealed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from akasha_stream.hot.position import unpack
+from akasha_stream.hot.schema import SegmentName
+from akasha_stream.search.segment import NearestIndex, StoredRow
+
+TEXT_COLUMNS = ("source_system", "event_id", "content", "model", "metadata")
+TEXT_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in TEXT_COLUMNS])
+
+
+def binary_codes(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """(n, d / 8) sign bit of each dimension; 48 bytes for 384 dimensions."""
+    return np.packbits(vectors > 0, axis=1)
+
+
+def inverse_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n,) 1 / |v|, from float64 sums so that a vector's similarity to itself is 1 to 6 digits."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    inverted: NDArray[np.float32] = (1.0 / norms).astype(np.float32)
+    return inverted
+
+
+class Segment(Protocol):
+    """Rows [0, rows) of one offset range, in log order. Only the shard's writer changes it."""
+
+    name: SegmentName
+    partition: int
+    live: NDArray[np.bool_]
+    positions: NDArray[np.int64]
+    created_at: NDArray[np.int64]
+    systems: NDArray[np.int32]
+    payload_hashes: NDArray[np.uint64]
+
+    @property
+    def rows(self) -> int: ...
+
+    def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:
+        """Rows of this identity, of all its versions, confirmed by the stored strings."""
+        ...
+
+    def with_content(self, content_hash: int) -> Iterable[int]:
+        """Rows that may have this content (by hash), to be confirmed by the caller."""
+        ...
+
+    def content(self, row: int) -> str: ...
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]: ...
+
+    def view(self) -> View: ...
+
+
+@dataclass(slots=True)
+class View:
+    """A SegmentView: fixed number of rows over the segment's own arrays."""
+
+    name: str
+    partition: int
+    rows: int
+    codes: NDArray[np.uint8]
+    live: NDArray[np.bool_]
+    systems: NDArray[np.int32]
+    created_at: NDArray[np.int64]
+    inverse_norms: NDArray[np.float32]
+    index: NearestIndex | None
+    sealed: bool
+    positions: NDArray[np.int64]
+    _vectors: NDArray[np.float32]
+    _chunks: tuple[tuple[int, pa.RecordBatch], ...]
+    _starts: NDArray[np.int64] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._starts = np.fromiter((start for start, _ in self._chunks), np.int64, len(self._chunks))
+
+    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """(len(rows), dimensions)"""
+        return self._vectors[rows]
+
+    def texts(self, rows: Sequence[int]) -> list[StoredRow]:
+        return [self._text(int(row)) for row in rows]
+
+    def _text(self, row: int) -> StoredRow:
+        start, batch = self._chunks[int(np.searchsorted(self._starts, row, "right")) - 1]
+        at = row - start
+        system, event_id, content, model, metadata = (batch.column(i)[at].as_py() for i in range(5))
+        position = int(self.positions[row])
+        place = unpack(position)
+        return StoredRow(
+            source_system=system,
+            event_id=event_id,
+            content=content,
+            model=model,
+            metadata=metadata,
+            created_at=datetime.fromtimestamp(int(self.created_at[row]) / 1e6, UTC),
+            partition=self.partition,
+            offset=place.offset,
+            index=place.index,
+            position=position,
+        )
+
+    def metadata(self) -> pa.ChunkedArray:
+        """(rows,) canonical JSON"""
+        column = pa.chunked_array([batch.column(4) for _, batch in self._chunks], pa.string())
+        return column.slice(0, self.rows)
+
+    def identities(self) -> Iterator[tuple[str, str, int]]:
+        """(source system, event id, position) of every live row."""
+        for start, batch in self._chunks:
+            alive = np.flatnonzero(self.live[start : start + len(batch)])
+            systems, ids = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+            for at in alive.tolist():
+                yield systems[at], ids[at], int(self.positions[start + at])
+
+
+def find_position(positions: NDArray[np.int64], position: int) -> int | None:
+    """Row of a position in a segment's ascending positions."""
+    row = int(np.searchsorted(positions, position))
+    return row if row < len(positions) and int(positions[row]) == position else None

@@ -1,0 +1,501 @@
+"""A shard: one partition's segments, and the transaction that takes a batch of its log in."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from xxhash import xxh3_64_intdigest
+
+from akasha_stream.errors import ShardError, ShardWriteError
+from akasha_stream.events.batch import EventBatch
+from akasha_stream.events.records import Record
+from akasha_stream.hot.cutter import SegmentCutter
+from akasha_stream.hot.dedupe import Deduper, Fresh, Verdict
+from akasha_stream.hot.durable import passed
+from akasha_stream.hot.growing import GrowingSegment
+from akasha_stream.hot.hashes import Hashed, hash_batch, identity_hash, identity_key
+from akasha_stream.hot.known import ShardKnown
+from akasha_stream.hot.position import MAX_EPOCH, pack, pack_many, unpack
+from akasha_stream.hot.schema import DROPPED_SCHEMA, TOMBSTONE_SCHEMA, SegmentName, row_schema
+from akasha_stream.hot.sealed import SealedSegment
+from akasha_stream.hot.segment import View, find_position
+from akasha_stream.hot.segment_file import Incarnation, Progress, SegmentFile
+from akasha_stream.hot.state import OUTCOMES, ShardState
+from akasha_stream.search.segment import SystemCodes
+from akasha_stream.settings import Settings
+from akasha_stream.stream.digests import Digest
+
+
+@dataclass(slots=True)
+class Applied:
+    """What a committed batch changed, for the lookups and the figures."""
+
+    partition: int
+    epoch: int
+    previous_offset: int
+    next_offset: int
+    stored: dict[str, dict[str, int]]
+    """source system → event id → position of its live row"""
+    deleted: dict[str, list[str]]
+    """source system → identities that have no live row any more"""
+    counters: dict[str, NDArray[np.int64]]
+    """source system → its counters after the batch, by Outcome; absolute, so writing them twice does no harm"""
+    outcomes: NDArray[np.int64]
+    """(len(Outcome),) events of the batch by outcome"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClosedSegment:
+    """A segment that takes no more rows: the sealer's work."""
+
+    shard: Shard
+    segment: GrowingSegment | SealedSegment
+    file: SegmentFile
+    end: int
+
+
+class Shard:
+    """The only writer of one partition's data. `lock` guards the segments; searches take views without it.
+
+    Everything in memory changes after COMMIT only, so a batch that failed can simply be applied again.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        topic: str,
+        partition: int,
+        settings: Settings,
+        codes: SystemCodes,
+        on_closed: Callable[[ClosedSegment], None],
+        segments: Sequence[GrowingSegment | SealedSegment],
+        file: SegmentFile,
+        state: ShardState,
+        progress: Progress,
+        incarnation: Incarnation,
+    ) -> None:
+        self.folder = folder
+        self.topic = topic
+        self.partition = partition
+        self.lock = threading.RLock()
+        self.incarnation = incarnation
+        self._settings = settings
+        self._codes = codes
+        self._on_closed = on_closed
+        self._segments: tuple[GrowingSegment | SealedSegment, ...] = tuple(segments)
+        self._file: SegmentFile | None = file
+        self._state = state
+        self._progress = progress
+        self._cutter = SegmentCutter(settings.hot.seal_rows, int(settings.hot.seal_age_s * 1000))
+        self._deduper = Deduper(settings.dedupe)
+        self._rows = row_schema(settings.limits.dimensions)
+        self.closed = False
+
+    @property
+    def epoch(self) -> int:
+        return self._growing.name.epoch
+
+    @property
+    def next_offset(self) -> int:
+        """Offset of the first record that is not stored: where reading goes on."""
+        return self._progress.next_offset
+
+    @property
+    def progress(self) -> Progress:
+        return self._progress
+
+    @property
+    def segments(self) -> tuple[GrowingSegment | SealedSegment, ...]:
+        return self._segments
+
+    @property
+    def counters(self) -> dict[str, NDArray[np.int64]]:
+        return self._state.counters
+
+    @property
+    def _growing(self) -> GrowingSegment:
+        last = self._segments[-1]
+        assert isinstance(last, GrowingSegment)
+        return last
+
+    def views(self) -> list[View]:
+        return [segment.view() for segment in self._segments]
+
+    def find(self, source_system: str, event_id: str) -> tuple[View, int] | None:
+        """The live row of an identity."""
+        key = identity_key(source_system, event_id)
+        hashed = identity_hash(key)
+        for segment in reversed(self._segments):
+            for row in segment.with_identity(key, hashed):
+                if segment.live[row]:
+                    return segment.view(), row
+        return None
+
+    def at(self, position: int) -> tuple[View, int] | None:
+        """The live row at a position."""
+        for segment in reversed(self._segments):
+            row = find_position(segment.positions[: segment.rows], position)
+            if row is not None:
+                return (segment.view(), row) if segment.live[row] else None
+        return None
+
+    # ── writing ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def apply(self, records: Sequence[Record], batch: EventBatch, dead_letters: Sequence[int] = ()) -> list[Applied]:
+        """Commit records of this partition, in log order, and the events they hold; once each.
+
+        `dead_letters`: offset of the record of each dead letter. Records below `next_offset` are skipped:
+        they are stored already. One transaction a segment that the records fall into, so mostly one.
+
+        Raises ShardWriteError when a transaction did not happen (disk full …): what came before it is
+        stored, nothing after, and the same call may be made again.
+        """
+        with self.lock:
+            if self.closed:
+                raise ShardError(f"shard {self.partition} of {self.topic} is closed")
+            self._reopen_if_broken()
+            fresh = [record for record in records if record.offset >= self.next_offset]
+            return [
+                self._commit(part, _between(batch, part), _count_in(dead_letters, part))
+                for part in self._parts(fresh, batch)
+            ]
+
+    def _parts(self, records: Sequence[Record], batch: EventBatch) -> Iterator[Sequence[Record]]:
+        """The records cut at segment ends. Rolls to the next segment between two parts."""
+        events = _events_of(records, batch)
+        progress = self._progress
+        rows, first = progress.events, progress.first_timestamp_ms
+        start = 0
+        for i, record in enumerate(records):
+            if self._cutter.cut_before(rows, first, events[i], record.timestamp_ms):
+                if i > start:
+                    yield records[start:i]
+                self._roll(self.epoch, self.next_offset, self.incarnation)
+                rows, first, start = 0, None, i
+            rows += events[i]
+            if first is None:
+                first = record.timestamp_ms
+        if len(records) > start:
+            yield records[start:]
+
+    def _commit(self, records: Sequence[Record], batch: EventBatch, dead_letters: int) -> Applied:
+        hashed = hash_batch(batch)
+        verdict = self._deduper.judge(batch, hashed, ShardKnown(self._segments, batch, hashed, self._codes))
+        positions = pack_many(self.epoch, batch.offset, batch.index)
+        keep = np.array(verdict.store, np.int64)
+        rows, vectors = self._new_rows(batch, hashed, verdict, positions, keep)
+        tombstones = self._tombstones(batch, verdict, positions)
+        dropped = _dropped(batch, verdict, positions)
+        delta = self._state.prepare(hashed.systems, batch.created_at, verdict.outcome, batch.embedding, batch.offset)
+        before, last = self._progress, records[-1]
+        progress = Progress(
+            next_offset=last.offset + 1,
+            last_offset=last.offset,
+            last_timestamp_ms=last.timestamp_ms,
+            last_fingerprint=fingerprint(last),
+            first_timestamp_ms=records[0].timestamp_ms
+            if before.first_timestamp_ms is None
+            else before.first_timestamp_ms,
+            events=before.events + len(batch),
+            dead_letters=before.dead_letters + dead_letters,
+            digests_acked=self._state.digests_acked,
+        )
+        self._write(progress, {"rows": rows, "tombstones": tombstones, "dropped": dropped})
+        passed("committed")
+        # From here on nothing may fail: the batch is stored.
+        growing = self._growing
+        first_row = growing.rows
+        growing.append(rows, vectors)
+        ordinal = {event: first_row + i for i, event in enumerate(verdict.store)}
+        for row, _, _ in verdict.masks:
+            if isinstance(row, Fresh):
+                growing.live[ordinal[row.event]] = False
+            else:
+                self._segments[row.segment].live[row.row] = False
+        self._progress = progress
+        counters = self._state.commit(delta, hashed.systems, verdict.outcome)
+        stored, deleted = _final(batch, hashed, verdict, positions)
+        return Applied(
+            partition=self.partition,
+            epoch=self.epoch,
+            previous_offset=before.next_offset,
+            next_offset=progress.next_offset,
+            stored=stored,
+            deleted=deleted,
+            counters=counters,
+            outcomes=np.bincount(verdict.outcome, minlength=OUTCOMES),
+        )
+
+    def _new_rows(
+        self,
+        batch: EventBatch,
+        hashed: Hashed,
+        verdict: Verdict,
+        positions: NDArray[np.int64],
+        keep: NDArray[np.int64],
+    ) -> tuple[pa.Table, NDArray[np.float32]]:
+        """The rows to insert (schema.row_schema) and their vectors, (n, dimensions)."""
+        everything = len(keep) == len(batch)
+        vectors = np.ascontiguousarray(batch.embedding if everything else batch.embedding[keep])
+        taken = pa.array(keep)
+
+        def text(column: pa.StringArray) -> pa.Array:
+            return column if everything else column.take(taken)
+
+        def numbers[T: np.generic](values: NDArray[T]) -> pa.Array:
+            return pa.array(values if everything else values[keep])
+
+        embedding = pa.FixedSizeBinaryArray.from_buffers(
+            self._rows.field("embedding").type, len(keep), [None, pa.py_buffer(vectors)]
+        )
+        columns = [
+            numbers(positions),
+            text(batch.source_system),
+            text(batch.event_id),
+            text(batch.content),
+            embedding,
+            text(batch.model),
+            text(batch.metadata),
+            numbers(batch.created_at),
+            numbers(batch.appended_at),
+            numbers(verdict.outcome == 1),
+            numbers(hashed.identity),
+            numbers(hashed.payload),
+            numbers(hashed.content),
+        ]
+        return pa.Table.from_arrays(columns, schema=self._rows), vectors
+
+    def _tombstones(self, batch: EventBatch, verdict: Verdict, positions: NDArray[np.int64]) -> pa.Table | None:
+        if not verdict.masks:
+            return None
+        by = [event for _, event, _ in verdict.masks]
+        masked = [
+            int(positions[row.event]) if isinstance(row, Fresh) else int(self._segments[row.segment].positions[row.row])
+            for row, _, _ in verdict.masks
+        ]
+        return pa.Table.from_arrays(
+            [
+                pa.array(masked, pa.int64()),
+                pa.array(positions[by]),
+                pa.array([deleted for _, _, deleted in verdict.masks]),
+                batch.source_system.take(pa.array(by)),
+                batch.event_id.take(pa.array(by)),
+            ],
+            schema=TOMBSTONE_SCHEMA,
+        )
+
+    def _write(self, progress: Progress, tables: dict[str, pa.Table | None]) -> None:
+        file = self._file
+        if file is None:
+            raise ShardWriteError(f"shard {self.partition} of {self.topic} has no open file")
+        try:
+            with file.transaction():
+                for name, table in tables.items():
+                    if table is not None and table.num_rows:
+                        file.insert(name, table)
+                file.insert_progress(progress)
+                passed("before commit")
+        except ShardWriteError:
+            # A failed COMMIT is in doubt, and DuckDB may refuse all that follows: only the file, read
+            # anew, says whether the batch is in it.
+            self._file = None
+            with contextlib.suppress(Exception):
+                file.close()
+            if self._reopen_if_broken().next_offset == progress.next_offset:
+                return
+            raise
+
+    def _reopen_if_broken(self) -> Progress:
+        if self._file is None:
+            file = SegmentFile.open(
+                self._growing.name.growing(self.folder), dimensions=self._settings.limits.dimensions
+            )
+            if file is None:
+                raise ShardWriteError(f"shard {self.partition} of {self.topic}: its growing segment is gone")
+            self._file = file
+            return file.progress()
+        return self._progress
+
+    # ── segments ─────────────────────────────────────────────────────────────────────────────────────────
+
+    def _roll(self, epoch: int, start: int, incarnation: Incarnation) -> None:
+        """Open the next segment, then hand the one before to the sealer: its checkpoint takes a second."""
+        growing, file, before = self._growing, self._file, self._progress
+        if file is None:
+            raise ShardWriteError(f"shard {self.partition} of {self.topic} has no open file")
+        same_log = epoch == growing.name.epoch
+        progress = Progress(
+            next_offset=start,
+            last_offset=before.last_offset if same_log else None,
+            last_timestamp_ms=before.last_timestamp_ms if same_log else None,
+            last_fingerprint=before.last_fingerprint if same_log else None,
+            dead_letters=before.dead_letters,
+        )
+        name = SegmentName(epoch, start)
+        new = SegmentFile.create(
+            self.folder,
+            name,
+            topic=self.topic,
+            partition=self.partition,
+            dimensions=self._settings.limits.dimensions,
+            incarnation=incarnation,
+            progress=progress,
+            snapshot=self._state.snapshot(),
+        )
+        passed("next segment created")
+        self._state.digests_acked = 0
+        self._file = new
+        self._progress = progress
+        self.incarnation = incarnation
+        self._segments = (*self._segments, new_growing(name, self.partition, self._settings, self._codes))
+        self._on_closed(ClosedSegment(self, growing, file, before.next_offset))
+
+    def seal_if_due(self, now_ms: int) -> bool:
+        """Seal a segment that has rows and is old enough, though no record came to cut it."""
+        with self.lock:
+            if self.closed or not self._cutter.due(self._progress.first_timestamp_ms, now_ms):
+                return False
+            self._reopen_if_broken()
+            self._roll(self.epoch, self.next_offset, self.incarnation)
+            return True
+
+    def seal(self) -> bool:
+        """Seal what the growing segment has, now."""
+        with self.lock:
+            if self.closed or self._progress.first_timestamp_ms is None:
+                return False
+            self._reopen_if_broken()
+            self._roll(self.epoch, self.next_offset, self.incarnation)
+            return True
+
+    def begin_log(self, incarnation: Incarnation, start: int = 0) -> None:
+        """The topic was recreated: what is stored stays, and offsets count anew from `start`."""
+        with self.lock:
+            if self.epoch == MAX_EPOCH:
+                raise ShardError(f"{self.topic} was recreated {MAX_EPOCH} times; rebuild the shard to go on")
+            self._reopen_if_broken()
+            self._roll(self.epoch + 1, start, incarnation)
+
+    def replace_segment(self, old: GrowingSegment | SealedSegment, new: SealedSegment) -> None:
+        """Put a finished segment in the place of its growing form; masks made meanwhile come along."""
+        with self.lock:
+            new.live[:] = old.live[: old.rows]
+            self._segments = tuple(new if segment is old else segment for segment in self._segments)
+
+    # ── digests ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def pending_digests(self) -> list[Digest]:
+        """Digests of closed windows that Kafka has not acknowledged, oldest first."""
+        with self.lock:
+            return list(self._state.pending)
+
+    def digests_acknowledged(self, count: int) -> None:
+        """Kafka has the oldest `count`; becomes durable with the next batch, until then they may be sent again."""
+        with self.lock:
+            self._state.acknowledged(count)
+
+    def close(self) -> None:
+        """Let go of the file; committed rows are safe in its WAL, a checkpoint would only delay a shutdown."""
+        with self.lock:
+            self.closed = True
+            if self._file is not None:
+                with contextlib.suppress(ShardWriteError):
+                    if self._state.digests_acked != self._progress.digests_acked:
+                        with self._file.transaction():
+                            self._file.insert_progress(replace(self._progress, digests_acked=self._state.digests_acked))
+                self._file.close()
+                self._file = None
+
+
+def new_growing(name: SegmentName, partition: int, settings: Settings, codes: SystemCodes) -> GrowingSegment:
+    # One record may hold more events than a segment is meant to: it must fit all the same.
+    capacity = max(settings.hot.seal_rows, settings.limits.bundle_events)
+    return GrowingSegment(name, partition, capacity, settings.limits.dimensions, codes)
+
+
+def fingerprint(record: Record) -> int:
+    """xxh3-64 of a record's time and bytes, as a signed 64-bit integer is not: 0 … 2⁶⁴ - 1."""
+    head = f"{record.timestamp_ms}\x00".encode()
+    return xxh3_64_intdigest(head + (record.key or b"") + b"\x00" + (record.value or b""))
+
+
+def _events_of(records: Sequence[Record], batch: EventBatch) -> list[int]:
+    """Events of each record."""
+    offsets = np.fromiter((record.offset for record in records), np.int64, len(records))
+    left = np.searchsorted(batch.offset, offsets, "left")
+    counts: list[int] = (np.searchsorted(batch.offset, offsets, "right") - left).tolist()
+    return counts
+
+
+def _count_in(offsets: Sequence[int], records: Sequence[Record]) -> int:
+    first, last = records[0].offset, records[-1].offset
+    return sum(first <= offset <= last for offset in offsets)
+
+
+def _between(batch: EventBatch, records: Sequence[Record]) -> EventBatch:
+    """The events of a run of records."""
+    left = int(np.searchsorted(batch.offset, records[0].offset, "left"))
+    right = int(np.searchsorted(batch.offset, records[-1].offset, "right"))
+    if left == 0 and right == len(batch):
+        return batch
+    span = slice(left, right)
+    return EventBatch(
+        offset=batch.offset[span],
+        index=batch.index[span],
+        appended_at=batch.appended_at[span],
+        source_system=batch.source_system[span],
+        event_id=batch.event_id[span],
+        content=batch.content[span],
+        embedding=batch.embedding[span],
+        model=batch.model[span],
+        metadata=batch.metadata[span],
+        created_at=batch.created_at[span],
+        delete=batch.delete[span],
+    )
+
+
+def _dropped(batch: EventBatch, verdict: Verdict, positions: NDArray[np.int64]) -> pa.Table | None:
+    """Events that became no row: deletes and duplicates. Windows and counters are folded over them too."""
+    gone = np.flatnonzero(verdict.outcome > 1)
+    if not len(gone):
+        return None
+    return pa.Table.from_arrays(
+        [
+            pa.array(positions[gone]),
+            batch.source_system.take(pa.array(gone)),
+            pa.array(batch.created_at[gone]),
+            pa.array(verdict.outcome[gone]),
+        ],
+        schema=DROPPED_SCHEMA,
+    )
+
+
+def _final(
+    batch: EventBatch, hashed: Hashed, verdict: Verdict, positions: NDArray[np.int64]
+) -> tuple[dict[str, dict[str, int]], dict[str, list[str]]]:
+    """Where each identity that the batch touched stands after it."""
+    ids = batch.event_id.to_pylist()
+    where = positions.tolist()
+    stored: dict[str, dict[str, int]] = {}
+    for event in verdict.store:
+        stored.setdefault(hashed.systems[event], {})[ids[event]] = where[event]
+    deleted: dict[str, list[str]] = {}
+    for _, event, by_delete in verdict.masks:
+        if by_delete:
+            system, event_id = hashed.systems[event], ids[event]
+            now = stored.get(system, {})
+            if now.get(event_id, -1) < where[event]:
+                now.pop(event_id, None)
+                deleted.setdefault(system, []).append(event_id)
+    return stored, deleted
+
+
+__all__ = ["Applied", "ClosedSegment", "Shard", "fingerprint", "new_growing", "pack", "unpack"]
