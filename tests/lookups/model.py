@@ -145,6 +145,8 @@ async def assert_equal(client: Redis, keys: Keys, model: Model) -> None:
         assert table.watermark == shard.watermark
         assert table.live == shard.live
         assert table.counters == shard.counters
+        systems = await client.smembers(keys.systems(partition))
+        assert systems == {system.encode() for system in shard.counters}
 
 
 async def until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
