@@ -1,0 +1,182 @@
+"""The Kafka producer under a publisher: how it starts, and how it is replaced."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    IncompatibleBrokerVersion,
+    KafkaConnectionError,
+    KafkaError,
+    UnknownError,
+    UnsupportedVersionError,
+)
+
+from akasha_stream.errors import BrokerError, SettingsError
+from akasha_stream.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+# What a broker without idempotent producers answers to InitProducerId: Kafka before 0.11 does not know
+# the request, Tansu 0.6 knows it and answers UNKNOWN_SERVER_ERROR, and a Kafka with ACLs may refuse it.
+NO_IDEMPOTENCE: tuple[type[Exception], ...] = (
+    IncompatibleBrokerVersion,
+    UnsupportedVersionError,
+    ClusterAuthorizationFailedError,
+    UnknownError,
+    NotImplementedError,
+)
+STOP_S = 5.0
+"""How long an abandoned producer may take to end its last request."""
+TOPIC_S = 5.0
+"""How long a topic that was created just now may take to appear in the metadata."""
+
+
+class Connection:
+    """Holds the current producer.
+
+    A producer is replaced, not repaired, after a failed record batch: an idempotent one has counted the
+    sequence numbers of the records that never arrived, so that the broker would refuse all that follow
+    (aiokafka does not take them back).
+    """
+
+    def __init__(self, settings: Settings, topic: str) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._lock = asyncio.Lock()
+        self._producer: AIOKafkaProducer | None = None
+        self._users: dict[AIOKafkaProducer, int] = {}
+        self._retired: set[AIOKafkaProducer] = set()
+        self.idempotent = True
+        self.partitions = 0
+
+    async def start(self) -> None:
+        """Connect. BrokerError: no broker answers, or the topic does not exist."""
+        self._producer = await self._open()
+        try:
+            self.partitions = await self._count_partitions(self._producer)
+        except BaseException:
+            await self._end(self._producer)
+            raise
+
+    async def borrow(self) -> AIOKafkaProducer:
+        """The current producer; give it back with `give_back`."""
+        async with self._lock:
+            if self._producer is None:
+                self._producer = await self._open()
+            self._users[self._producer] = self._users.get(self._producer, 0) + 1
+            return self._producer
+
+    async def give_back(self, producer: AIOKafkaProducer, *, broken: bool = False) -> None:
+        """End the use of a producer. `broken`: nobody gets it any more; it ends with its last user."""
+        if broken:
+            self._retired.add(producer)
+            if self._producer is producer:
+                self._producer = None
+        left = self._users.get(producer, 1) - 1
+        self._users[producer] = left
+        if not left and producer in self._retired:
+            self._retired.discard(producer)
+            self._users.pop(producer, None)
+            await self._end(producer)
+
+    async def stop(self) -> None:
+        for producer in {self._producer, *self._retired} - {None}:
+            assert producer is not None
+            await self._end(producer)
+        self._producer = None
+        self._retired.clear()
+
+    async def _open(self) -> AIOKafkaProducer:
+        if self.idempotent:
+            try:
+                return await self._start_one(idempotent=True)
+            except NO_IDEMPOTENCE as error:
+                log.warning(
+                    "publisher_not_idempotent",
+                    broker=self._settings.broker.bootstrap_servers,
+                    reason=repr(error),
+                    effect="a retry after a lost answer can append an event twice; ingest drops the second one",
+                )
+                self.idempotent = False
+        try:
+            return await self._start_one(idempotent=False)
+        except NO_IDEMPOTENCE as error:
+            raise self._unreachable(error) from error
+
+    async def _start_one(self, *, idempotent: bool) -> AIOKafkaProducer:
+        producer = AIOKafkaProducer(**self._options(idempotent))
+        try:
+            await producer.start()
+        except BaseException as error:
+            # aiokafka's stop() returns at once when start() failed half way, but closes the client.
+            await producer.stop()
+            if isinstance(error, NO_IDEMPOTENCE):
+                raise
+            if isinstance(error, KafkaError | OSError):
+                raise self._unreachable(error) from error
+            raise
+        return producer
+
+    def _unreachable(self, error: BaseException) -> BrokerError:
+        servers = self._settings.broker.bootstrap_servers
+        if isinstance(error, KafkaConnectionError | OSError):
+            return BrokerError(f"no Kafka broker answers at {servers} (broker.bootstrap_servers)")
+        return BrokerError(f"the Kafka broker at {servers} refuses a producer: {error!r}")
+
+    def _options(self, idempotent: bool) -> Mapping[str, Any]:
+        publish, broker = self._settings.publish, self._settings.broker
+        compression = None if publish.compression == "none" else publish.compression
+        if compression in ("snappy", "lz4", "zstd"):
+            try:
+                import cramjam  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+            except ImportError:
+                raise SettingsError(
+                    f"publish.compression={compression} needs the package cramjam; install it, or take gzip or none"
+                ) from None
+        return {
+            "bootstrap_servers": broker.bootstrap_servers,
+            "client_id": broker.client_id,
+            "request_timeout_ms": int(broker.request_timeout_s * 1000),
+            "acks": "all",
+            "enable_idempotence": idempotent,
+            "compression_type": compression,
+            # Lingering and batching are ours: a record batch is handed over complete.
+            "linger_ms": 0,
+            "max_batch_size": publish.bundle_bytes,
+        }
+
+    async def _count_partitions(self, producer: AIOKafkaProducer) -> int:
+        # Asking for one topic would create it, with one partition, where the broker allows that; the list
+        # of all topics, which start() fetched, creates nothing.
+        give_up = time.monotonic() + TOPIC_S
+        while self._topic not in producer.client.cluster.topics(exclude_internal_topics=False):
+            if time.monotonic() > give_up:
+                raise BrokerError(
+                    f"the topic {self._topic} does not exist at {self._settings.broker.bootstrap_servers}; "
+                    "create it with: akasha-stream topics apply"
+                )
+            await producer.client.force_metadata_update()
+            await asyncio.sleep(0.1)
+        return len(await producer.partitions_for(self._topic))
+
+    async def _end(self, producer: AIOKafkaProducer) -> None:
+        try:
+            async with asyncio.timeout(STOP_S):
+                await producer.stop()
+        except TimeoutError:
+            # stop() waits for a flush that can't happen while the broker is away. What it leaves behind
+            # has no public way to end; without this the sender would retry abandoned batches for ever.
+            task = producer._sender.sender_task
+            if task is not None:
+                task.cancel()
+                await asyncio.wait([task], timeout=STOP_S)
+            await producer.client.close()
+        except KafkaError as error:
+            log.warning("producer_stop_failed", error=repr(error))

@@ -1,0 +1,1 @@
+"""What `akasha-stream publish` can read: Parquet, JSON lines, Session-Buddy databases."""
