@@ -21,6 +21,7 @@ AkashaError                      root: every error that this product raises on p
 │   ├── EmbedderMissing          a text query, and no embedder is configured
 │   ├── EmbedderFailed           the embedder did not answer                    (retry can help)
 │   └── EventNotFound            "like this event" or GET of an event that is not stored
+├── ServiceUnreachable          the client got no answer from the HTTP API         (retry can help)
 └── ServerStartError             an embedded server did not come up
 """
 
@@ -132,6 +133,12 @@ class EmbedderFailed(SearchError):
 
 class EventNotFound(SearchError):
     """No stored event has this identity."""
+
+
+class ServiceUnreachable(AkashaError):
+    """The client got no answer from the HTTP API; names the URL and how to start a worker."""
+
+    retriable = True
 
 
 class ServerStartError(AkashaError):

@@ -65,7 +65,7 @@ def problem(error: AkashaError) -> Problem:
 def invalid(error: PydanticError) -> Problem:
     """A request that its model refuses. Never repeats the values: they may be long, or secret."""
     places = [
-        Place(place=".".join(_path(e["loc"])) or "body", message=e["msg"].removeprefix("Value error, "))
+        Place(place=_path(e["loc"]), message=e["msg"].removeprefix("Value error, "))
         for e in error.errors(include_url=False, include_context=False, include_input=False)
     ]
     return usage("; ".join(f"{p.place}: {p.message}" for p in places[:5]), status=422, places=places)
@@ -92,11 +92,13 @@ def raised(body: Problem) -> AkashaError:
     return error
 
 
-def _path(location: tuple[Any, ...]) -> Iterator[str]:
-    for part in location:
-        # Pydantic names the member of a union ("Condition", "str") after the key; people don't need it.
-        if isinstance(part, int) or part not in {"Condition", "str", "bool", "int", "float", "none"}:
-            yield str(part)
+def _path(location: tuple[Any, ...]) -> str:
+    """ "filters.metadata.key.op": without the union members that pydantic names on the way."""
+    parts = [str(part) for part in location]
+    if parts[:2] == ["filters", "metadata"]:
+        tag = parts[3:4]
+        parts = parts[:3] if tag == ["scalar"] else parts[:3] + parts[4:5]
+    return ".".join(parts) or "body"
 
 
 def _tree(kind: type[AkashaError]) -> Iterator[type[AkashaError]]:

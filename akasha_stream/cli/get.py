@@ -14,6 +14,7 @@ def command(
     ctx: typer.Context,
     system: Annotated[str, typer.Argument(help="Its source system.")],
     event_id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
+    *,
     embedding: Annotated[bool, typer.Option("--embedding", help="With its vector, with --json.")] = False,
     url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,

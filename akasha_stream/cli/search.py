@@ -22,6 +22,7 @@ _OPERATORS = {"!=": "ne", ">=": "gte", "<=": "lte", "=": "eq", ">": "gt", "<": "
 def command(
     ctx: typer.Context,
     text: Annotated[str | None, typer.Argument(help="What to look for, in words.")] = None,
+    *,
     vector: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A vector instead: a JSON list, or a .npy file.")
     ] = None,
@@ -31,10 +32,8 @@ def command(
     k: Annotated[int, typer.Option("--k", "-k", help="How many events.")] = 10,
     threshold: Annotated[float | None, typer.Option(help="Least cosine similarity, -1 to 1.")] = None,
     system: Annotated[list[str] | None, typer.Option(help="Only this source system; may be repeated.")] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="TIME", help="Created at or after (RFC 3339, or a date).")
-    ] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Created before (RFC 3339, or a date).")] = None,
+    since: Annotated[str | None, typer.Option(metavar="TIME", help="Created at or after: RFC 3339 or a date.")] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Created before: RFC 3339 or a date.")] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Metadata condition: = != > >= < <=, or a key alone; may be repeated."),

@@ -18,7 +18,7 @@ from akasha_stream.errors import EmbedderFailed, EmbedderMissing, EventNotFound,
 from akasha_stream.partitioner import partition_of
 from akasha_stream.search.candidates import Candidates, Query, Segment
 from akasha_stream.search.embedders import Embedder
-from akasha_stream.search.filters import RowFilter, compile_filters, wanted_partitions
+from akasha_stream.search.filters import compile_filters, wanted_partitions
 from akasha_stream.search.freshness import await_tokens, parse_tokens
 from akasha_stream.search.merge import Ranked, best
 from akasha_stream.search.planner import Costs, Size, plan
@@ -43,7 +43,6 @@ log = structlog.get_logger(__name__)
 
 # The codes' recall falls with k: at 60 candidates a hit it stays above .99.
 _CANDIDATES_PER_K = 60
-_RESTARTS = 3
 _WIDER = 8
 
 
@@ -219,17 +218,8 @@ class SearchEngine:
         return _event(place[0].texts([place[1]])[0], place, embedding, "shard")
 
     def _run(self, request: SearchRequest, query: Query, partitions: Sequence[int]) -> _Answer:
-        """In a search thread. Rows that were masked meanwhile make the search start over."""
+        """In a search thread: the answer as of the moment it starts."""
         row_filter = compile_filters(request.filters, self.store.codes)
-        for _ in range(_RESTARTS):
-            answer = self._once(request, query, partitions, row_filter)
-            gone = [r for r in answer.ranked if not answer.segments[r.segment].view.live[r.row]]
-            if not gone:
-                return answer
-        kept = [r for r in answer.ranked if r not in gone]
-        return _Answer(kept, answer.segments, answer.plan)
-
-    def _once(self, request: SearchRequest, query: Query, partitions: Sequence[int], row_filter: RowFilter) -> _Answer:
         segments = [Segment.of(view, live, row_filter) for view, live in snapshot(self.store, partitions)]
         # "like" drops one row of its own.
         k = request.k + (request.like is not None)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    JsonValue,
+    Tag,
+    model_validator,
+)
 
 Index = Literal["auto", "hnsw", "codes", "exact"]
 FieldName = Literal["source_system", "event_id", "content", "metadata", "model", "created_at", "position", "embedding"]
@@ -68,13 +78,23 @@ class Condition(_Model):
         return self
 
 
+def _condition_or_scalar(value: object) -> str:
+    return "condition" if isinstance(value, dict | Condition) else "scalar"
+
+
 class Filters(_Model):
     """Which events may be found. All parts must hold."""
 
     systems: list[str] | None = Field(default=None, min_length=1, max_length=1_000)
     created_after: Time | None = Field(default=None, description="events at or after this time (RFC 3339)")
     created_before: Time | None = Field(default=None, description="events before this time (RFC 3339)")
-    metadata: dict[str, Condition | Scalar] = Field(
+    metadata: dict[
+        str,
+        Annotated[
+            Annotated[Condition, Tag("condition")] | Annotated[Scalar, Tag("scalar")],
+            Discriminator(_condition_or_scalar),
+        ],
+    ] = Field(
         default_factory=dict,
         max_length=32,
         description="key → value, or key → {op: value}; dots reach into nested objects",

@@ -45,6 +45,7 @@ class SegmentView(Protocol):
     """
 
     name: str
+    """Stays as long as the numbering of the rows does, and belongs to no other numbering."""
     partition: int
     rows: int
     codes: NDArray[np.uint8]
@@ -103,7 +104,7 @@ class HotStore(Protocol):
 
     codes: SystemCodes
 
-    def views(self, partitions: Sequence[int] | None = None) -> list[SegmentView]:
+    def views(self, partitions: Sequence[int] | None = None) -> Sequence[SegmentView]:
         """Views of all segments of the owned shards, or of the named ones."""
         ...
 

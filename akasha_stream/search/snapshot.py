@@ -1,4 +1,4 @@
-"""A consistent picture of all segments while the ingest thread goes on."""
+"""A consistent picture of all segments while the ingest thread goes on, without stopping it."""
 
 from __future__ import annotations
 
@@ -9,23 +9,33 @@ from numpy.typing import NDArray
 
 from akasha_stream.search.segment import HotStore, SegmentView
 
-_TRIES = 4
+_ROUNDS = 8
 
 
 def snapshot(store: HotStore, partitions: Sequence[int]) -> list[tuple[SegmentView, NDArray[np.bool_]]]:
-    """Views with copies of their live masks, taken between two commits.
+    """Views, and copies of their live masks that are older than the views.
 
-    A commit makes new rows visible and then masks the rows they replace. When one falls between the
-    taking of the views and the copying of a mask, the old row is masked and the new one not in the
-    view: the event would be missing. So views are taken again afterwards, and when they have grown,
-    everything is taken again. Under commits without a pause the last try stands; `masked_since`
-    catches what went wrong with it.
+    A commit makes new rows visible and then masks the rows they replace. With masks older than the
+    views, whatever is masked has its replacement in the views, so no event is missing; an event
+    replaced in between is there twice for this search, which merging settles (merge.py). The other
+    way round, an event that was replaced in between would be found in neither version.
+
+    So views are taken until a round shows no rows whose masks have not been read. Only rows that came
+    in the last of all rounds, and were replaced within the microseconds until it ended, could be missed.
     """
-    views = store.views(partitions)
-    for _ in range(_TRIES):
-        pairs = [(view, view.live[: view.rows].copy()) for view in views]
-        again = store.views(partitions)
-        if [(v.name, v.rows) for v in again] == [(v.name, v.rows) for v in views]:
+    masks: dict[str, NDArray[np.bool_]] = {}
+    for _ in range(_ROUNDS):
+        views = store.views(partitions)
+        complete = True
+        for view in views:
+            mask = masks.get(view.name)
+            if mask is None:
+                masks[view.name] = view.live[: view.rows].copy()
+            elif len(mask) < view.rows:
+                masks[view.name] = np.concatenate([mask, view.live[len(mask) : view.rows]])
+            else:
+                continue
+            complete = False
+        if complete:
             break
-        views = again
-    return pairs
+    return [(view, masks[view.name][: view.rows]) for view in views]

@@ -202,6 +202,9 @@ class MemoryStore:
             return False
         return True
 
+    def next_offset(self, partition: int) -> int:
+        return self._next[partition]
+
     async def notify(self) -> None:
         """Tell those who wait that rows were added."""
         async with self._grown:

@@ -1,0 +1,268 @@
+"""The Python client of the HTTP API: AkashaClient (async) and SyncAkashaClient.
+
+    async with AkashaClient("http://localhost:8470") as client:
+        found = await client.search(text="retries with back-off", k=5)
+
+Errors are those of akasha_stream.errors, as the server raised them; `ServiceUnreachable` when no
+answer came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+from pydantic import BaseModel, ValidationError
+
+from akasha_stream.api.identity import path_of
+from akasha_stream.api.problems import MEDIA_TYPE, Problem, invalid, raised
+from akasha_stream.errors import AkashaError, ServiceUnreachable, UsageError
+from akasha_stream.search.query import (
+    EventRef,
+    FieldName,
+    Filters,
+    Index,
+    SearchRequest,
+    SearchResponse,
+    StoredEvent,
+)
+
+DEFAULT_URL = "http://127.0.0.1:8470"
+
+
+def build_request(
+    *,
+    vector: Sequence[float] | None = None,
+    text: str | None = None,
+    like: EventRef | tuple[str, str] | None = None,
+    k: int = 10,
+    threshold: float | None = None,
+    filters: Filters | Mapping[str, Any] | None = None,
+    after: str | Sequence[str] | None = None,
+    after_timeout_s: float | None = None,
+    fields: Sequence[FieldName] | None = None,
+    index: Index | None = None,
+) -> SearchRequest:
+    """Arrays and tuples are taken too. Raises UsageError naming the wrong field."""
+    values = {
+        "vector": None if vector is None else [float(x) for x in vector],
+        "text": text,
+        "like": {"source_system": like[0], "event_id": like[1]} if isinstance(like, tuple) else like,
+        "k": k,
+        "threshold": threshold,
+        "filters": filters,
+        "after": after if after is None or isinstance(after, str) else ",".join(after),
+        "after_timeout_s": after_timeout_s,
+        "fields": None if fields is None else list(fields),
+        "index": index,
+    }
+    try:
+        return SearchRequest.model_validate({name: value for name, value in values.items() if value is not None})
+    except ValidationError as error:
+        raise UsageError(invalid(error).detail) from error
+
+
+class AkashaClient:
+    """`timeout_s` is added to what a search may wait for freshness."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._http = httpx.AsyncClient(
+            base_url=self._url, timeout=timeout_s, headers=dict(headers or {}), transport=transport
+        )
+
+    async def search(
+        self,
+        request: SearchRequest | None = None,
+        *,
+        vector: Sequence[float] | None = None,
+        text: str | None = None,
+        like: EventRef | tuple[str, str] | None = None,
+        k: int = 10,
+        threshold: float | None = None,
+        filters: Filters | Mapping[str, Any] | None = None,
+        after: str | Sequence[str] | None = None,
+        after_timeout_s: float | None = None,
+        fields: Sequence[FieldName] | None = None,
+        index: Index | None = None,
+    ) -> SearchResponse:
+        """A ready `request`, or its parts. `after`: tokens that publishing returned."""
+        if request is None:
+            request = build_request(
+                vector=vector,
+                text=text,
+                like=like,
+                k=k,
+                threshold=threshold,
+                filters=filters,
+                after=after,
+                after_timeout_s=after_timeout_s,
+                fields=fields,
+                index=index,
+            )
+        return _parsed(
+            SearchResponse,
+            await self._send(
+                "POST", "/v1/search", content=_body(request), timeout=self._timeout_s + (request.after_timeout_s or 0)
+            ),
+        )
+
+    async def get(self, source_system: str, event_id: str, *, embedding: bool = False) -> StoredEvent:
+        """Raises EventNotFound."""
+        response = await self._send("GET", path_of(source_system, event_id), params=_flags(embedding))
+        return _parsed(StoredEvent, response)
+
+    async def ready(self) -> bool:
+        """Whether the worker can answer searches now; False as well when nothing answers."""
+        try:
+            return (await self._http.get("/health/ready")).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = await self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise _unreachable(self._url, error) from error
+        return _checked(response)
+
+
+class SyncAkashaClient:
+    """The same without async, for scripts and notebooks."""
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout_s: float = 30.0,
+        headers: Mapping[str, str] | None = None,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._url = url.rstrip("/")
+        self._timeout_s = timeout_s
+        self._http = httpx.Client(
+            base_url=self._url, timeout=timeout_s, headers=dict(headers or {}), transport=transport
+        )
+
+    def search(
+        self,
+        request: SearchRequest | None = None,
+        *,
+        vector: Sequence[float] | None = None,
+        text: str | None = None,
+        like: EventRef | tuple[str, str] | None = None,
+        k: int = 10,
+        threshold: float | None = None,
+        filters: Filters | Mapping[str, Any] | None = None,
+        after: str | Sequence[str] | None = None,
+        after_timeout_s: float | None = None,
+        fields: Sequence[FieldName] | None = None,
+        index: Index | None = None,
+    ) -> SearchResponse:
+        """See AkashaClient.search."""
+        if request is None:
+            request = build_request(
+                vector=vector,
+                text=text,
+                like=like,
+                k=k,
+                threshold=threshold,
+                filters=filters,
+                after=after,
+                after_timeout_s=after_timeout_s,
+                fields=fields,
+                index=index,
+            )
+        return _parsed(
+            SearchResponse,
+            self._send(
+                "POST", "/v1/search", content=_body(request), timeout=self._timeout_s + (request.after_timeout_s or 0)
+            ),
+        )
+
+    def get(self, source_system: str, event_id: str, *, embedding: bool = False) -> StoredEvent:
+        """Raises EventNotFound."""
+        response = self._send("GET", path_of(source_system, event_id), params=_flags(embedding))
+        return _parsed(StoredEvent, response)
+
+    def ready(self) -> bool:
+        """See AkashaClient.ready."""
+        try:
+            return self._http.get("/health/ready").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def close(self) -> None:
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            response = self._http.request(method, path, **options)
+        except httpx.TransportError as error:
+            raise _unreachable(self._url, error) from error
+        return _checked(response)
+
+
+def _body(request: SearchRequest) -> bytes:
+    return request.model_dump_json(by_alias=True, exclude_unset=True).encode()
+
+
+def _flags(embedding: bool) -> dict[str, str]:
+    return {"embedding": "true"} if embedding else {}
+
+
+def _checked(response: httpx.Response) -> httpx.Response:
+    if response.is_success:
+        return response
+    if response.headers.get("content-type", "").startswith(MEDIA_TYPE):
+        try:
+            body = Problem.model_validate_json(response.content)
+        except ValidationError:
+            pass
+        else:
+            raise raised(body)
+    raise AkashaError(f"{response.request.url} answered HTTP {response.status_code}: {response.text[:200]}")
+
+
+def _parsed[M: BaseModel](model: type[M], response: httpx.Response) -> M:
+    try:
+        return model.model_validate_json(response.content)
+    except ValidationError as error:
+        raise AkashaError(f"{response.request.url} answered something else than a {model.__name__}") from error
+
+
+def _unreachable(url: str, error: httpx.TransportError) -> ServiceUnreachable:
+    if isinstance(error, httpx.TimeoutException):
+        return ServiceUnreachable(f"{url} did not answer in time")
+    return ServiceUnreachable(
+        f"nothing answers at {url} ({error}); start a worker with: akasha-stream up --embedded, or name another --url"
+    )
