@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from akasha_stream.api.identity import path_of
@@ -34,7 +35,7 @@ DEFAULT_URL = "http://127.0.0.1:8470"
 
 def build_request(
     *,
-    vector: Sequence[float] | None = None,
+    vector: Sequence[float] | NDArray[Any] | None = None,
     text: str | None = None,
     like: EventRef | tuple[str, str] | None = None,
     k: int = 10,
@@ -85,7 +86,7 @@ class AkashaClient:
         self,
         request: SearchRequest | None = None,
         *,
-        vector: Sequence[float] | None = None,
+        vector: Sequence[float] | NDArray[Any] | None = None,
         text: str | None = None,
         like: EventRef | tuple[str, str] | None = None,
         k: int = 10,
@@ -169,7 +170,7 @@ class SyncAkashaClient:
         self,
         request: SearchRequest | None = None,
         *,
-        vector: Sequence[float] | None = None,
+        vector: Sequence[float] | NDArray[Any] | None = None,
         text: str | None = None,
         like: EventRef | tuple[str, str] | None = None,
         k: int = 10,

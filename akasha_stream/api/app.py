@@ -81,6 +81,11 @@ def create_app(
         source_system, event_id = identity_of(request.scope)
         return of_model(await engine.get(source_system, event_id, embedding=embedding))
 
+    @app.get("/v1/events/{rest:path}", include_in_schema=False)
+    async def slashes(request: Request, embedding: bool = Query(default=False)) -> Response:
+        # Where a decoded part begins with a slash, or is one, the path above does not match.
+        return await event(request, "", "", embedding)
+
     @app.get("/v1/stats", tags=["operation"], summary="What this worker can search", responses={200: {"model": Stats}})
     async def stats() -> Response:
         return of_values(asdict(engine.stats()))

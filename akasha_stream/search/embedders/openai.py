@@ -53,6 +53,7 @@ class OpenAIEmbedder:
                 timeout=self._timeout_s,
                 wait_initial=0.1,
                 wait_max=2.0,
+                wait_jitter=0.1,
             ):
                 with attempt:
                     body = await self._post(texts)

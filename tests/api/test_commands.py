@@ -1,0 +1,86 @@
+"""`akasha-stream search` and `get` against a real server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from akasha_stream.api import serve
+from akasha_stream.cli.root import run
+
+VECTOR = [1.0] * 8
+
+
+async def _cli(app: FastAPI, *arguments: str) -> int:
+    async with serve(app, "127.0.0.1", 0) as port:
+        return await asyncio.to_thread(run, [*arguments, "--url", f"http://127.0.0.1:{port}"])
+
+
+@pytest.fixture
+def vector(tmp_path: Path) -> str:
+    path = tmp_path / "vector.json"
+    path.write_text(json.dumps(VECTOR))
+    return str(path)
+
+
+async def test_search_json(app: FastAPI, vector: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = await _cli(
+        app, "search", "--vector", vector, "--system", "s", "--where", "n<=2", "--where", "n!=1", "--since",
+        "2026-01-01", "--k", "5", "--fields", "metadata", "--json",
+    )  # fmt: skip
+    assert code == 0
+    found = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert sorted(hit["metadata"]["n"] for hit in found["hits"]) == [0, 2]
+    assert "content" not in found["hits"][0]
+
+
+async def test_search_table_fits_80_columns(app: FastAPI, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "v.npy"
+    np.save(path, np.array(VECTOR, np.float32))
+    assert await _cli(app, "search", "--vector", str(path)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    assert "10 hits in" in lines[-1]
+
+
+async def test_like(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await _cli(app, "search", "--like", "s/1", "--json") == 0
+    assert "1" not in {h["event_id"] for h in json.loads(capsys.readouterr().out)["hits"] if h["source_system"] == "s"}
+
+
+async def test_get(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
+    assert await _cli(app, "get", "a/b", "a/b") == 0
+    out = capsys.readouterr().out
+    assert "a/b" in out
+    assert "odd" in out
+    assert await _cli(app, "get", "s", "3", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["content"] == "content 3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["get", "s", "none"], 1, "no event 'none'"),
+        (["search", "words"], 1, "akasha-stream[onnx]"),
+        (["search"], 2, "exactly one of vector, text and like"),
+        (["search", "--like", "s"], 2, "must look like SYSTEM/ID"),
+        (["search", "x", "--since", "yesterday"], 2, "is no time"),
+        (["search", "x", "--fields", "colour"], 2, "fields.0"),
+        (["search", "--vector", "/nonexistent.json"], 2, "can't read"),
+    ],
+)
+async def test_errors(
+    app: FastAPI, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, message: str
+) -> None:
+    assert await _cli(app, *arguments) == code
+    assert message in capsys.readouterr().err
+
+
+def test_nothing_listens(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["search", "x", "--url", "http://127.0.0.1:9"]) == 1
+    assert "akasha-stream up --embedded" in capsys.readouterr().err
