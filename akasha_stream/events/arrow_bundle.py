@@ -155,6 +155,7 @@ class ArrowReader:
     def _convert(self, batch: pa.RecordBatch, base: int, refused: list[tuple[int, str, str]]) -> pa.RecordBatch:
         """One batch in the wire schema, fully validated. Rows that can't be converted are null and refused."""
         rows = batch.num_rows
+        misfits: list[tuple[int, str, str]] = []
         columns: list[pa.Array[Any]] = []
         for name in self._wire.names:
             if name not in batch.schema.names:
@@ -164,13 +165,16 @@ class ArrowReader:
             # Structure first (a length may be negative, a buffer short); values are checked where they are read.
             column.validate()
             if name == "embedding":
-                columns.append(self._vectors(column, base, refused))
+                columns.append(self._vectors(column, base, misfits))
             elif name == "created_at":
                 columns.append(_microseconds(column))
             else:
                 columns.append(self._string(name, column, base, refused))
         result = pa.RecordBatch.from_arrays(columns, schema=self._wire)
         result.validate(full=True)
+        # What vector a delete carries does not matter.
+        operations = columns[self._wire.names.index("op")]
+        refused += [misfit for misfit in misfits if operations[misfit[0] - base].as_py() != "delete"]
         return result
 
     def _string(

@@ -7,6 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import orjson
 
 from akasha_stream.errors import ValidationError
 from akasha_stream.events.metadata import canonical_value
@@ -53,6 +54,9 @@ def check_event(event: Event, limits: Limits) -> None:
 def _check_metadata(event: Event, limits: Limits) -> None:
     metadata = event.metadata
     canonical = canonical_value(metadata if type(metadata) is dict else dict(metadata), limits.metadata_depth)
+    if b"\\" in canonical or canonical.count(b"{") + canonical.count(b"[") > limits.metadata_depth:
+        # What Python calls a tuple or an Enum is an array or a string once it is JSON.
+        canonical_value(orjson.loads(canonical), limits.metadata_depth)
     if len(canonical) > limits.metadata_bytes:
         size = len(canonical)
         raise ValidationError("metadata_size", f"metadata has {size} bytes, allowed are 2 to {limits.metadata_bytes}")

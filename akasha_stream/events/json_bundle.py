@@ -97,7 +97,7 @@ class JsonReader:
         if isinstance(parsed, dict):
             return [parsed]
         if not isinstance(parsed, list):
-            raise DecodeError("json_shape", f"the JSON value is a {type(parsed).__name__}, not an object or an array")
+            raise DecodeError("json_shape", f"the JSON value is {_kind(parsed)}, not an object or an array")
         if not parsed:
             raise DecodeError("bundle_empty", "the JSON array is empty")
         if len(parsed) > self._limits.bundle_events:
@@ -110,7 +110,7 @@ class JsonReader:
         row = len(rows)
         problem: ValidationError | None = None
         if type(event) is not dict:
-            problem = ValidationError("json_shape", f"the element is a {type(event).__name__}, not an object")
+            problem = ValidationError("json_shape", f"the element is {_kind(event)}, not an object")
             event = {}
         colons = len(event)
         for name in _STRINGS:
