@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 
 import httpx
@@ -67,6 +68,17 @@ async def test_what_is_no_akasha_stream_is_told() -> None:
             await client.search(text="x")
         with pytest.raises(AkashaError, match="something else than a StoredEvent"):
             await client.get("a", "b")
+
+
+async def test_an_answer_does_not_wait_for_a_delayed_ack(app: FastAPI) -> None:
+    """40 ms a request, were TCP_NODELAY missing on the server's side."""
+    async with serve(app, "127.0.0.1", 0) as port, AkashaClient(f"http://127.0.0.1:{port}") as client:
+        took = []
+        for _ in range(20):
+            started = time.perf_counter()
+            await client.get("s", "1")
+            took.append(time.perf_counter() - started)
+    assert sorted(took)[10] < 0.03
 
 
 async def test_over_a_real_socket(app: FastAPI) -> None:
