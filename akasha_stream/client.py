@@ -11,10 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 
 from akasha_stream.api.identity import path_of
@@ -29,6 +28,9 @@ from akasha_stream.search.query import (
     SearchResponse,
     StoredEvent,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 DEFAULT_URL = "http://127.0.0.1:8470"
 

@@ -1,9 +1,4 @@
-"""The HTTP API of a worker."""
+"""The HTTP API of a worker: app.py (routes), server.py (uvicorn), health.py, problems.py (errors).
 
-from __future__ import annotations
-
-from akasha_stream.api.app import create_app
-from akasha_stream.api.health import ComponentHealth, Health
-from akasha_stream.api.server import serve
-
-__all__ = ["ComponentHealth", "Health", "create_app", "serve"]
+Nothing is imported here: the client needs problems.py and identity.py without FastAPI behind them.
+"""

@@ -7,7 +7,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from akasha_stream.api import Health, create_app
+from akasha_stream.api.app import create_app
+from akasha_stream.api.health import Health
 from akasha_stream.client import AkashaClient
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.settings import Limits, SearchSettings, Settings

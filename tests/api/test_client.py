@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from akasha_stream.api import ComponentHealth, Health, serve
+from akasha_stream.api.health import ComponentHealth, Health
+from akasha_stream.api.server import serve
 from akasha_stream.client import AkashaClient, SyncAkashaClient
 from akasha_stream.errors import (
     AkashaError,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fastapi import FastAPI
 
-from akasha_stream.api import serve
+from akasha_stream.api.server import serve
 from akasha_stream.cli.root import run
 
 VECTOR = [1.0] * 8

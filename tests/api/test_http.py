@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from akasha_stream.api import ComponentHealth, Health
+from akasha_stream.api.health import ComponentHealth, Health
 from akasha_stream.api.identity import path_of
 from akasha_stream.search.engine import SearchEngine
 from tests.api.conftest import ODD, State

@@ -1,0 +1,1 @@
+"""Searching: planning, candidates, merging, and the engine over them."""
