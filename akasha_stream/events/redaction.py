@@ -42,7 +42,9 @@ BUILTIN: Final[dict[str, str]] = {
     "jwt": r"\beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}",
     # What stands in the first group stays, for these four.
     "url_credentials": r"(\b[A-Za-z][A-Za-z0-9+.-]*://[^\s/:@\"'<>]*:)[^\s/@\"'<>\[]+@",
-    "bearer_token": r"((?i:\b(?:bearer|basic)) +)[A-Za-z0-9._~+/-]*[0-9][A-Za-z0-9._~+/-]{15,}=*",
+    "bearer_token": r"((?i:\b(?:bearer|basic)) +)(?:T*[0-9]T{15,}|T{7,}[0-9]T{7,}|T{15,}[0-9]T*)=*".replace(
+        "T", "[A-Za-z0-9._~+/-]"
+    ),
     "password": r"((?i:\b(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|pwd))=)[^\s\"',;\[()&]{5,}",
     # name=value; name: "quoted"; name: value with a digit in it (so that prose after a colon stays).
     "assignment": r"((?i:\b(?:[a-z0-9]+[_-])*" + _SENSITIVE + r")[\"']?(?: ?= ?|\s*:=?\s*))"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import orjson
@@ -117,22 +117,13 @@ def test_prose_stays(text: str) -> None:
 
 
 def test_real_texts_stay() -> None:
-    texts = pq.read_table(REAL_EVENTS, columns=["content"])["content"].to_pylist()
-    redactor = Redactor(RedactionSettings())
-    changed = [text for text in texts if redactor.redact_text(text) != text] if len(texts) < 50 else _changed(texts)
-    assert changed == []
-
-
-def _changed(texts: list[str]) -> list[str]:
+    texts = cast("list[str]", pq.read_table(REAL_EVENTS, columns=["content"])["content"].to_pylist())
     changed: list[str] = []
     for start in range(0, len(texts), 1_000):
         part = texts[start : start + 1_000]
-        decoded = Decoder(Limits(dimensions=8), Redactor(RedactionSettings())).decode(
-            [record([event(text) for text in part], timestamp_ms=4_000_000_000_000)]
-        )
-        contents = decoded.batch.content.to_pylist()
+        contents = decode([event(text) for text in part]).batch.content.to_pylist()
         changed += [before for before, after in zip(part, contents, strict=True) if before != after]
-    return changed
+    assert changed == []
 
 
 @pytest.mark.parametrize(("name", "text"), ALL)
