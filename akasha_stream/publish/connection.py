@@ -34,7 +34,7 @@ NO_IDEMPOTENCE: tuple[type[Exception], ...] = (
 )
 STOP_S = 5.0
 """How long an abandoned producer may take to end its last request."""
-TOPIC_S = 5.0
+TOPIC_S = 2.0
 """How long a topic that was created just now may take to appear in the metadata."""
 
 
