@@ -181,7 +181,10 @@ class Redactor:
         """(the texts without secrets, pattern name → places where it matched)"""
         matched: dict[str, NDArray[np.int64]] = {}
         for pattern in self.patterns:
-            where = _matching(texts, pattern.regex)
+            # A hint takes a fifth of the time to compile, and mostly there is one suspicious row for one pattern.
+            where = _matching(texts, pattern.hint)
+            if len(where) and pattern.hint != pattern.regex:
+                where = where[_matching(texts.take(where), pattern.regex)]
             if len(where):
                 matched[pattern.name] = where
                 new = pc.replace_substring_regex(
