@@ -18,7 +18,7 @@ from akasha_stream.errors import EmbedderFailed, EmbedderMissing, EventNotFound,
 from akasha_stream.partitioner import partition_of
 from akasha_stream.search.candidates import Candidates, Query, Segment
 from akasha_stream.search.embedders import Embedder
-from akasha_stream.search.filters import compile_filters, wanted_partitions
+from akasha_stream.search.filters import compile_filters
 from akasha_stream.search.freshness import await_tokens, parse_tokens
 from akasha_stream.search.merge import Ranked, best
 from akasha_stream.search.planner import Costs, Size, plan
@@ -102,26 +102,25 @@ class SearchEngine:
         if request.k > self._settings.max_k:
             raise UsageError(f"k: {request.k} is more than search.max_k, which is {self._settings.max_k}")
         partitions = self.store.partitions()
-        wanted = wanted_partitions(request.filters, partitions)
         incomplete: list[Incomplete] = []
         if request.after is not None:
             timeout_s = self._settings.after_timeout_s if request.after_timeout_s is None else request.after_timeout_s
-            # What lies in a partition that the filters leave out can't be missing from the answer.
-            tokens = {p: o for p, o in parse_tokens(request.after, partitions).items() if p in wanted}
-            incomplete = await await_tokens(self.store, tokens, timeout_s)
+            incomplete = await await_tokens(self.store, parse_tokens(request.after, partitions), timeout_s)
         vector = await self._vector(request)
         # A partition counts as searched only when it was owned before and after.
         owned = set(self.store.owned())
-        answer = await self._in_thread(lambda: self._run(request, Query.of(vector), wanted))
+        answer = await self._in_thread(lambda: self._run(request, Query.of(vector)))
         owned &= set(self.store.owned())
         named = {i.partition for i in incomplete}
+        # A filter on systems does not spare a partition: the topic may have had fewer partitions when
+        # the events came, or their producer another partitioner.
         incomplete += [
             Incomplete(
                 reason="partition_not_owned",
                 partition=p,
                 detail=f"partition {p} belongs to another worker or to none; its events were not searched",
             )
-            for p in wanted
+            for p in range(partitions)
             if p not in owned and p not in named
         ]
         fields = request.fields if request.fields is not None else DEFAULT_FIELDS
@@ -217,10 +216,10 @@ class SearchEngine:
         place = self._find(source_system, event_id)
         return _event(place[0].texts([place[1]])[0], place, embedding, "shard")
 
-    def _run(self, request: SearchRequest, query: Query, partitions: Sequence[int]) -> _Answer:
+    def _run(self, request: SearchRequest, query: Query) -> _Answer:
         """In a search thread: the answer as of the moment it starts."""
         row_filter = compile_filters(request.filters, self.store.codes)
-        segments = [Segment.of(view, live, row_filter) for view, live in snapshot(self.store, partitions)]
+        segments = [Segment.of(view, live, row_filter) for view, live in snapshot(self.store)]
         # "like" drops one row of its own.
         k = request.k + (request.like is not None)
         wanted, nearest = max(self._settings.candidates, _CANDIDATES_PER_K * k), 2 * k

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from akasha_stream.partitioner import partition_of
 from akasha_stream.search.metadata import MetadataFilter
 from akasha_stream.search.query import Filters
 from akasha_stream.search.segment import SegmentView, SystemCodes
@@ -75,13 +74,6 @@ def compile_filters(filters: Filters | None, codes: SystemCodes) -> RowFilter:
         None if filters.created_before is None else _micros(filters.created_before),
         MetadataFilter(filters.metadata),
     )
-
-
-def wanted_partitions(filters: Filters | None, partitions: int) -> list[int]:
-    """The only partitions that can hold a matching event: a system lives in exactly one."""
-    if filters is None or filters.systems is None:
-        return list(range(partitions))
-    return sorted({partition_of(system, partitions) for system in filters.systems})
 
 
 def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -45,7 +45,7 @@ class SegmentView(Protocol):
     """
 
     name: str
-    """Stays as long as the numbering of the rows does, and belongs to no other numbering."""
+    """Unique in its partition. Stays as long as the numbering of the rows does, and belongs to no other."""
     partition: int
     rows: int
     codes: NDArray[np.uint8]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +10,7 @@ from akasha_stream.search.segment import HotStore, SegmentView
 _ROUNDS = 8
 
 
-def snapshot(store: HotStore, partitions: Sequence[int]) -> list[tuple[SegmentView, NDArray[np.bool_]]]:
+def snapshot(store: HotStore) -> list[tuple[SegmentView, NDArray[np.bool_]]]:
     """Views, and copies of their live masks that are older than the views.
 
     A commit makes new rows visible and then masks the rows they replace. With masks older than the
@@ -23,19 +21,20 @@ def snapshot(store: HotStore, partitions: Sequence[int]) -> list[tuple[SegmentVi
     So views are taken until a round shows no rows whose masks have not been read. Only rows that came
     in the last of all rounds, and were replaced within the microseconds until it ended, could be missed.
     """
-    masks: dict[str, NDArray[np.bool_]] = {}
+    masks: dict[tuple[int, str], NDArray[np.bool_]] = {}  # names are unique in a partition only
     for _ in range(_ROUNDS):
-        views = store.views(partitions)
+        views = store.views()
         complete = True
         for view in views:
-            mask = masks.get(view.name)
+            key = view.partition, view.name
+            mask = masks.get(key)
             if mask is None:
-                masks[view.name] = view.live[: view.rows].copy()
+                masks[key] = view.live[: view.rows].copy()
             elif len(mask) < view.rows:
-                masks[view.name] = np.concatenate([mask, view.live[len(mask) : view.rows]])
+                masks[key] = np.concatenate([mask, view.live[len(mask) : view.rows]])
             else:
                 continue
             complete = False
         if complete:
             break
-    return [(view, masks[view.name][: view.rows]) for view in views]
+    return [(view, masks[view.partition, view.name][: view.rows]) for view in views]

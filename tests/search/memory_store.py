@@ -143,7 +143,7 @@ class MemoryStore:
         systems: list[Any] = table["source_system"].to_pylist()
         event_ids: list[Any] = table["event_id"].to_pylist()
         segment = MemorySegment(
-            name=f"{partition}-{len(self.segments)}",
+            name=f"{self._next[partition]:020d}",  # as in the hot store: unique in a partition only
             partition=partition,
             rows=len(data),
             codes=np.packbits(data > 0, axis=1),
