@@ -32,7 +32,7 @@ NO_IDEMPOTENCE: tuple[type[Exception], ...] = (
     UnknownError,
     NotImplementedError,
 )
-STOP_S = 5.0
+STOP_S = 2.0
 """How long an abandoned producer may take to end its last request."""
 TOPIC_S = 2.0
 """How long a topic that was created just now may take to appear in the metadata."""
@@ -53,6 +53,7 @@ class Connection:
         self._producer: AIOKafkaProducer | None = None
         self._users: dict[AIOKafkaProducer, int] = {}
         self._retired: set[AIOKafkaProducer] = set()
+        self._endings: set[asyncio.Task[None]] = set()
         self.idempotent = True
         self.partitions = 0
 
@@ -74,7 +75,10 @@ class Connection:
             return self._producer
 
     async def give_back(self, producer: AIOKafkaProducer, *, broken: bool = False) -> None:
-        """End the use of a producer. `broken`: nobody gets it any more; it ends with its last user."""
+        """End the use of a producer. `broken`: nobody gets it any more; it ends with its last user.
+
+        The last user waits for that end, so that what it sends next can't be overtaken by an old retry.
+        """
         if broken:
             self._retired.add(producer)
             if self._producer is producer:
@@ -84,7 +88,11 @@ class Connection:
         if not left and producer in self._retired:
             self._retired.discard(producer)
             self._users.pop(producer, None)
-            await self._end(producer)
+            # A task of its own: the user may be cancelled meanwhile, and nobody else would end this producer.
+            ending = asyncio.create_task(self._end(producer))
+            self._endings.add(ending)
+            ending.add_done_callback(self._endings.discard)
+            await asyncio.shield(ending)
 
     async def stop(self) -> None:
         for producer in {self._producer, *self._retired} - {None}:
@@ -92,6 +100,8 @@ class Connection:
             await self._end(producer)
         self._producer = None
         self._retired.clear()
+        if self._endings:
+            await asyncio.wait(self._endings)
 
     async def _open(self) -> AIOKafkaProducer:
         if self.idempotent:
@@ -167,16 +177,14 @@ class Connection:
         return len(await producer.partitions_for(self._topic))
 
     async def _end(self, producer: AIOKafkaProducer) -> None:
-        try:
-            async with asyncio.timeout(STOP_S):
-                await producer.stop()
-        except TimeoutError:
-            # stop() waits for a flush that can't happen while the broker is away. What it leaves behind
-            # has no public way to end; without this the sender would retry abandoned batches for ever.
-            task = producer._sender.sender_task
-            if task is not None:
-                task.cancel()
-                await asyncio.wait([task], timeout=STOP_S)
-            await producer.client.close()
-        except KafkaError as error:
-            log.warning("producer_stop_failed", error=repr(error))
+        """End a producer without a flush: what it still holds was acknowledged, or has been reported as failed.
+
+        stop() would wait for that flush, for ever while the broker is away, and there is no public way besides.
+        """
+        producer._closed = True  # else it complains when it is collected
+        task = producer._sender.sender_task
+        if task is not None:
+            task.cancel()
+            # It ends when its request under way does; closing the connections below ends that one.
+            await asyncio.wait([task], timeout=STOP_S)
+        await producer.client.close()

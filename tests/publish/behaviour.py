@@ -269,4 +269,3 @@ class PublisherBehaviour:
             assert all(isinstance(result, PublishError) for result in results)
             with pytest.raises(PublisherClosed):
                 await publisher.publish(make_events(1)[0])
-

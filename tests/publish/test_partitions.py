@@ -15,4 +15,3 @@ def test_our_partition_is_the_one_of_kafkas_default(system: str, partitions: int
         return
     numbers = list(range(partitions))
     assert partition_of(system, partitions) == DefaultPartitioner()(key, numbers, numbers)
-

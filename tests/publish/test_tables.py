@@ -100,7 +100,7 @@ def test_a_missing_column_and_a_time_without_zone_are_refused() -> None:
     table = table_of(make_events(2))
     with pytest.raises(ValidationError, match="content"):
         to_wire(table.drop_columns(["content"]), DIMENSIONS)
-    naive = table.set_column(5, "created_at", pa.array([datetime(2026, 1, 1)] * 2, pa.timestamp("us")))  # noqa: DTZ001
+    naive = table.set_column(5, "created_at", pa.array([datetime(2026, 1, 1)] * 2, pa.timestamp("us")))
     with pytest.raises(ValidationError, match="zone"):
         to_wire(naive, DIMENSIONS)
 
