@@ -23,6 +23,7 @@ from tests.publish.events import (
     read_ids,
     read_records,
     settings_for,
+    texts,
 )
 from tests.publish.test_tables import table_of
 from tests.servers.topics import PARTITIONS
@@ -92,7 +93,7 @@ class PublisherBehaviour:
         assert not decoded.dead
         assert len(decoded.batch) == 100
         wanted = {event.event_id: event.embedding for event in events}
-        for name, vector in zip(decoded.batch.event_id.to_pylist(), decoded.batch.embedding, strict=True):
+        for name, vector in zip(texts(decoded.batch.event_id), decoded.batch.embedding, strict=True):
             np.testing.assert_array_equal(vector, wanted[name])
 
     async def test_events_of_one_system_keep_their_order(self, broker: Broker, topic: str) -> None:
@@ -257,7 +258,7 @@ class PublisherBehaviour:
     async def test_a_topic_that_does_not_exist_is_named_and_not_created(self, broker: Broker) -> None:
         publisher = EventPublisher(settings_for(broker.bootstrap_servers, "no-such-topic"))
         for _ in range(2):
-            with pytest.raises(BrokerError, match="no-such-topic.*topics apply"):
+            with pytest.raises(BrokerError, match=r"no-such-topic.*topics apply"):
                 await publisher.start()
         await publisher.close()
 

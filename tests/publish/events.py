@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pyarrow as pa
 from aiokafka import AIOKafkaConsumer
 
 from akasha_stream.events.decode import Decoder
@@ -73,6 +75,22 @@ async def read_records(servers: str, topic: str, *, empty: bool = False) -> list
         await consumer.stop()
 
 
+async def wait_for_events(servers: str, topic: str, count: int) -> None:
+    """Until the topic holds that many events; others may go on publishing."""
+    consumer = AIOKafkaConsumer(
+        topic, bootstrap_servers=servers, enable_auto_commit=False, auto_offset_reset="earliest"
+    )
+    await consumer.start()
+    try:
+        async with asyncio.timeout(60):
+            seen = 0
+            while seen < count:
+                r = await consumer.getone()
+                seen += len(decode([Record(r.partition, r.offset, r.timestamp, r.key, r.value, r.headers)]).batch)
+    finally:
+        await consumer.stop()
+
+
 def decode(records: Sequence[Record], settings: Settings | None = None) -> Decoded:
     return Decoder((settings or Settings()).limits, None).decode(records)
 
@@ -82,7 +100,11 @@ async def read_ids(servers: str, topic: str, *, empty: bool = False) -> list[tup
     decoded = decode(await read_records(servers, topic, empty=empty))
     assert not decoded.dead, decoded.dead[0]
     batch = decoded.batch
-    return list(zip(batch.source_system.to_pylist(), batch.event_id.to_pylist(), strict=True))
+    return list(zip(texts(batch.source_system), texts(batch.event_id), strict=True))
+
+
+def texts(column: pa.StringArray) -> list[str]:
+    return [str(value) for value in column.to_pylist()]
 
 
 def by_system(ids: Sequence[tuple[str, str]]) -> dict[str, list[str]]:

@@ -34,6 +34,6 @@ class TestOnKafka(PublisherBehaviour):
 
 async def test_no_broker_is_a_clear_error() -> None:
     publisher = EventPublisher(settings_for("127.0.0.1:1", "topic"))
-    with pytest.raises(BrokerError, match="127.0.0.1:1"):
+    with pytest.raises(BrokerError, match=r"127\.0\.0\.1:1"):
         await publisher.start()
     await publisher.close()

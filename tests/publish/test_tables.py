@@ -18,7 +18,7 @@ from akasha_stream.events.model import Event
 from akasha_stream.events.records import Record
 from akasha_stream.publish.tables import bad_rows, encode_rows, group, runs, to_wire
 from akasha_stream.settings import Limits
-from tests.publish.events import DIMENSIONS, START, decode, make_events, vectors
+from tests.publish.events import DIMENSIONS, START, decode, make_events, texts, vectors
 
 
 def table_of(events: list[Event], embedding: Any = None) -> pa.Table:
@@ -64,7 +64,7 @@ def test_rows_arrive_as_they_were(shape: str, form: Format) -> None:
     batch = decoded.batch
     assert batch.event_id.to_pylist() == [event.event_id for event in events]
     assert batch.content.to_pylist() == [event.content for event in events]
-    assert [orjson.loads(text) for text in batch.metadata.to_pylist()] == [event.metadata for event in events]
+    assert [orjson.loads(text) for text in texts(batch.metadata)] == [event.metadata for event in events]
     assert batch.created_at.tolist() == [int(event.created_at.timestamp() * 1e6 + 0.5) for event in events]
     tolerance = 1e-3 if "float16" in shape else 0
     np.testing.assert_allclose(batch.embedding, rows, atol=tolerance, rtol=0)

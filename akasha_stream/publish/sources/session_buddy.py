@@ -55,13 +55,12 @@ class SessionBuddySource(Source):
             folder = Path(self._folder.name)
             snapshot = copy_database(path, folder)
             exported = export_tables(snapshot, folder, options.timezone, options.duckdb_python)
+            if not exported["tables"]:
+                raise SourceError(f"{path} has neither conversations_v2 nor reflections_v2: no Session-Buddy database")
         except BaseException:
-            self._folder.cleanup()
+            self.close()
             raise
         self._tables: dict[str, dict[str, Any]] = exported["tables"]
-        if not self._tables:
-            self._folder.cleanup()
-            raise SourceError(f"{path} has neither conversations_v2 nor reflections_v2: no Session-Buddy database")
         self.timezone: str = exported["timezone"]
         self.total = sum(table["rows"] for table in self._tables.values())
 
