@@ -16,7 +16,7 @@ from akasha_stream.events.bundles import Format
 from akasha_stream.events.model import Event
 from akasha_stream.partitioner import partition_of
 from akasha_stream.publish.bundler import Bundler, OpenBundle
-from akasha_stream.publish.checks import check_event
+from akasha_stream.publish.checks import checked_size
 from akasha_stream.publish.connection import Connection
 from akasha_stream.publish.delivery import Delivery, TableDelivery
 from akasha_stream.publish.gate import Gate
@@ -138,7 +138,7 @@ class EventPublisher:
         """
         if not self._open:
             raise PublisherClosed("the publisher is not open")
-        size = check_event(event, self._limits)
+        size = checked_size(event, self._limits)
         if not self._gate.try_enter():
             await self._gate.enter()
         future: asyncio.Future[Delivery] = self._loop.create_future()
@@ -161,16 +161,16 @@ class EventPublisher:
         try:
             if isinstance(events, AsyncIterable):
                 async for event in events:
-                    await self._accept_one_of_many(event, check_event(event, self._limits), receipt)
+                    await self._accept_one_of_many(event, checked_size(event, self._limits), receipt)
             elif isinstance(events, Sequence):
-                sizes = [check_event(event, self._limits) for event in events]
+                sizes = [checked_size(event, self._limits) for event in events]
                 for place, (event, size) in enumerate(zip(events, sizes, strict=True), 1):
                     await self._accept_one_of_many(event, size, receipt)
                     if not place % BREATH_EVENTS:
                         await asyncio.sleep(0)
             else:
                 for place, event in enumerate(events, 1):
-                    await self._accept_one_of_many(event, check_event(event, self._limits), receipt)
+                    await self._accept_one_of_many(event, checked_size(event, self._limits), receipt)
                     if not place % BREATH_EVENTS:
                         await asyncio.sleep(0)
         except ValidationError as error:

@@ -13,7 +13,7 @@ from typing import Any, Self
 from akasha_stream.errors import PublisherClosed, PublishError
 from akasha_stream.events.bundles import Format
 from akasha_stream.events.model import Event
-from akasha_stream.publish.checks import check_event
+from akasha_stream.publish.checks import checked_size
 from akasha_stream.publish.delivery import Delivery
 from akasha_stream.publish.publisher import EventPublisher
 from akasha_stream.settings import Settings
@@ -56,7 +56,7 @@ class SyncPublisher:
         Raises as `EventPublisher.publish`.
         """
         self._check_open()
-        check_event(event, self._settings.limits)
+        checked_size(event, self._settings.limits)
         self._room.acquire()
         future: Future[Delivery] = Future()
         future.add_done_callback(lambda _: self._room.release())

@@ -14,7 +14,7 @@ from akasha_stream.errors import ValidationError
 from akasha_stream.events.bundles import encode_bundle
 from akasha_stream.events.model import Event
 from akasha_stream.events.records import Record
-from akasha_stream.publish.checks import check_event
+from akasha_stream.publish.checks import checked_size
 from akasha_stream.settings import Limits
 from tests.publish.events import decode, make_events, vectors
 
@@ -56,7 +56,7 @@ def test_a_bad_event_is_refused_as_ingest_would(name: str) -> None:
     reason, make = BAD[name]
     event = make()
     with pytest.raises(ValidationError) as caught:
-        check_event(event, LIMITS)
+        checked_size(event, LIMITS)
     assert caught.value.reason == reason
     value = encode_bundle([event])
     now = int(datetime.now(UTC).timestamp() * 1000)
@@ -69,7 +69,7 @@ def test_a_bad_event_is_refused_as_ingest_would(name: str) -> None:
 
 def test_text_that_utf8_can_not_say_is_refused() -> None:
     with pytest.raises(ValidationError) as caught:
-        check_event(replace(GOOD, content="\ud800"), LIMITS)
+        checked_size(replace(GOOD, content="\ud800"), LIMITS)
     assert caught.value.reason == "utf8_invalid"
 
 
@@ -86,7 +86,7 @@ def test_text_that_utf8_can_not_say_is_refused() -> None:
     ],
 )
 def test_a_good_event_passes_both(event: Event) -> None:
-    check_event(event, LIMITS)
+    checked_size(event, LIMITS)
     now = int(datetime.now(UTC).timestamp() * 1000)
     headers = [("content-type", b"application/vnd.apache.arrow.stream")]
     decoded = decode([Record(0, 0, now, event.source_system.encode(), encode_bundle([event]), headers)])
