@@ -77,6 +77,8 @@ class IngestSettings(Section):
     group: str = "akasha-stream"
     batch_messages: int = Field(default=64, ge=1)
     batch_wait_ms: float = Field(default=10.0, gt=0)
+    fetch_bytes: int = Field(default=2_097_152, ge=65_536, description="most bytes a fetch takes from one partition")
+    threads: int = Field(default=2, ge=1, description="partitions that are decoded and committed side by side")
     session_timeout_s: float = Field(default=6.0, gt=0)
     heartbeat_s: float = Field(default=1.0, gt=0)
     retry_max_s: float = Field(default=30.0, gt=0, description="longest pause between retries of a failed commit")
@@ -101,7 +103,7 @@ class RedisSettings(Section):
 
 class SearchSettings(Section):
     index: Literal["auto", "hnsw", "codes", "exact"] = "auto"
-    candidates: int = Field(default=600, ge=10, description="rows that the bit codes hand to exact rescoring, at least")
+    candidates: int = Field(default=1_000, ge=10, description="rows that the bit codes hand to exact rescoring, at least")
     hnsw_ef: int = Field(default=128, ge=8, le=4096)
     exact_rows: int = Field(default=4_000, ge=0, description="up to this many matching rows are scanned exactly")
     max_k: int = Field(default=1_000, ge=1)

@@ -49,7 +49,7 @@ def build(growing: Path, arrow: Path, sealed: Path, m: int, ef_construction: int
             con.register("incoming", rows)
             con.execute(
                 f"CREATE TABLE rows AS SELECT * REPLACE (embedding::FLOAT[{dimensions}] AS embedding) FROM incoming"
-            )  # noqa: S608
+            )
             con.unregister("incoming")
             con.execute(
                 "CREATE INDEX rows_hnsw ON rows USING HNSW (embedding) "

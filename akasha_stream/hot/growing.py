@@ -89,7 +89,7 @@ class GrowingSegment:
             chunks[-2:] = [(start, merged)]
         self._chunks = tuple(chunks)
 
-    def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:  # noqa: ARG002
+    def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:
         return _rows_of(self._latest.get(key))
 
     def with_content(self, content_hash: int) -> Iterable[int]:

@@ -13,8 +13,8 @@ import structlog
 
 from akasha_stream.errors import AkashaError, ShardError
 from akasha_stream.hot.durable import passed
-from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.growing import GrowingSegment
+from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.recovery import remove_growing
 from akasha_stream.hot.sealed import SealedSegment, write_arrow
 from akasha_stream.hot.shard import ClosedSegment, Shard

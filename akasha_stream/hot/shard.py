@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,11 +19,11 @@ from akasha_stream.events.batch import EventBatch
 from akasha_stream.events.records import Record
 from akasha_stream.hot.cutter import SegmentCutter
 from akasha_stream.hot.dedupe import Deduper, Fresh, Verdict
-from akasha_stream.hot.durable import passed
+from akasha_stream.hot.durable import passed, write_whole
 from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hashes import Hashed, hash_batch, identity_hash, identity_key
 from akasha_stream.hot.known import ShardKnown
-from akasha_stream.hot.position import MAX_EPOCH, pack, pack_many, unpack
+from akasha_stream.hot.position import MAX_EPOCH, pack_many
 from akasha_stream.hot.schema import DROPPED_SCHEMA, TOMBSTONE_SCHEMA, SegmentName, row_schema
 from akasha_stream.hot.sealed import SealedSegment
 from akasha_stream.hot.segment import View, find_position
@@ -98,6 +99,8 @@ class Shard:
         self._deduper = Deduper(settings.dedupe)
         self._rows = row_schema(settings.limits.dimensions)
         self.closed = False
+        self.table_id = _table_id(folder)
+        """Random name of this copy of the shard: the lookups in Redis belong to it."""
 
     @property
     def epoch(self) -> int:
@@ -125,6 +128,11 @@ class Shard:
         last = self._segments[-1]
         assert isinstance(last, GrowingSegment)
         return last
+
+    def knows_other(self, record: Record) -> bool:
+        """Whether the shard's last record has this one's offset and other bytes: then it is another log."""
+        progress = self._progress
+        return record.offset == progress.last_offset and fingerprint(record) != progress.last_fingerprint
 
     def views(self) -> list[View]:
         return [segment.view() for segment in self._segments]
@@ -392,10 +400,17 @@ class Shard:
 
     # ── digests ──────────────────────────────────────────────────────────────────────────────────────────
 
-    def pending_digests(self) -> list[Digest]:
-        """Digests of closed windows that Kafka has not acknowledged, oldest first."""
-        with self.lock:
-            return list(self._state.pending)
+    @property
+    def has_pending_digests(self) -> bool:
+        return bool(self._state.pending)
+
+    def pending_digests(self, count: int) -> list[Digest]:
+        """Up to `count` digests of closed windows that Kafka has not acknowledged, oldest first.
+
+        Without the lock, so that the event loop never waits for a commit: `pending` is only appended to, and
+        only the caller takes from its front.
+        """
+        return self._state.pending[:count]
 
     def digests_acknowledged(self, count: int) -> None:
         """Kafka has the oldest `count`; becomes durable with the next batch, until then they may be sent again."""
@@ -419,6 +434,17 @@ def new_growing(name: SegmentName, partition: int, settings: Settings, codes: Sy
     # One record may hold more events than a segment is meant to: it must fit all the same.
     capacity = max(settings.hot.seal_rows, settings.limits.bundle_events)
     return GrowingSegment(name, partition, capacity, settings.limits.dimensions, codes)
+
+
+def _table_id(folder: Path) -> str:
+    path = folder / "table-id"
+    if not path.exists():
+
+        def write(temporary: Path) -> None:
+            temporary.write_text(uuid.uuid4().hex)
+
+        write_whole(path, write)
+    return path.read_text()
 
 
 def fingerprint(record: Record) -> int:
@@ -496,6 +522,3 @@ def _final(
                 now.pop(event_id, None)
                 deleted.setdefault(system, []).append(event_id)
     return stored, deleted
-
-
-__all__ = ["Applied", "ClosedSegment", "Shard", "fingerprint", "new_growing", "pack", "unpack"]

@@ -1,0 +1,1 @@
+"""The event path inside a worker: the Faust app, its ingest agent, windows, dead letters and offsets."""

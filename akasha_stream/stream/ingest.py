@@ -1,0 +1,154 @@
+"""What the agent does with a batch: decode, dead letters, commit, and only then tell everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+
+import numpy as np
+import structlog
+from aiokafka import ConsumerRecord
+from numpy.typing import NDArray
+
+from akasha_stream.errors import AkashaError, LogRecreated
+from akasha_stream.events.decode import Decoder
+from akasha_stream.events.records import Decoded, Record
+from akasha_stream.hot.shard import Applied, Shard
+from akasha_stream.hot.state import OUTCOMES
+from akasha_stream.hot.store import ShardStore
+from akasha_stream.stream.consumer import Run
+from akasha_stream.stream.outlet import Outlet
+
+log = structlog.get_logger(__name__)
+
+FIRST_PAUSE_S = 0.2
+
+
+@dataclass(slots=True)
+class Totals:
+    """What this worker did since it started."""
+
+    records: int = 0
+    events: int = 0
+    bytes: int = 0
+    dead_letters: int = 0
+    redacted: int = 0
+    batches: int = 0
+    outcomes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(OUTCOMES, np.int64))
+    failing_since: float | None = None
+    """monotonic() of the first failed try of the batch at hand; None while all goes well."""
+    failure: str | None = None
+
+
+class Ingest:
+    """Takes runs of records to their shards.
+
+    Partitions are independent, so a batch's runs are decoded and committed side by side: DuckDB and Arrow
+    release the GIL, and one partition's fsync hides another's work.
+    """
+
+    def __init__(
+        self,
+        store: ShardStore,
+        decoder: Decoder,
+        outlet: Outlet,
+        *,
+        on_applied: Callable[[Applied], None],
+        retry_max_s: float,
+        threads: int = 2,
+    ) -> None:
+        self._store = store
+        self._decoder = decoder
+        self._outlet = outlet
+        self._on_applied = on_applied
+        self._retry_max_s = retry_max_s
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
+        self.totals = Totals()
+
+    async def process(self, runs: Sequence[Run]) -> None:
+        """Commit the runs. Returns when they are stored; retries what may pass, however long that takes.
+
+        Raises LogRecreated where the records are not of the log that the shard knows, and whatever a retry
+        can't mend; the caller must then not acknowledge.
+        """
+        by_partition: dict[int, list[Run]] = {}
+        for run in runs:
+            by_partition.setdefault(run.partition, []).append(run)
+        await asyncio.gather(*(self._partition(number, each) for number, each in by_partition.items()))
+        self.totals.batches += 1
+
+    async def _partition(self, partition: int, runs: Sequence[Run]) -> None:
+        shard = self._store.shard(partition)
+        if shard is None:
+            # Revoked while the batch waited: its next owner reads the same records.
+            return
+        for run in runs:
+            loop = asyncio.get_running_loop()
+            decoded, records = await loop.run_in_executor(self._threads, self._decode, shard, run)
+            if not records:
+                continue
+            if decoded.dead:
+                await self._retried(lambda dead=decoded.dead: self._outlet.dead_letters(dead))
+            applied = await self._retried(
+                lambda records=records, decoded=decoded: loop.run_in_executor(
+                    self._threads, self._commit, shard, records, decoded
+                )
+            )
+            self._store.advanced(shard)
+            totals = self.totals
+            totals.records += len(records)
+            totals.bytes += run.bytes
+            totals.events += len(decoded.batch)
+            totals.dead_letters += len(decoded.dead)
+            totals.redacted += decoded.redacted
+            for each in applied:
+                totals.outcomes += each.outcomes
+                self._on_applied(each)
+        if shard.has_pending_digests:
+            self._outlet.wake()
+
+    def _decode(self, shard: Shard, run: Run) -> tuple[Decoded, list[Record]]:
+        first = run.records[0].offset
+        if first < shard.next_offset:
+            last = run.records[-1].offset
+            if last < shard.next_offset and shard.knows_other(_record(run.records[-1])):
+                raise LogRecreated(f"{run.topic}/{run.partition}: offset {last} holds another record than before")
+        # What is stored already (a rebalance came between commit and ack) is not decoded again.
+        records = [_record(each) for each in run.records if each.offset >= shard.next_offset]
+        return self._decoder.decode(records), records
+
+    @staticmethod
+    def _commit(shard: Shard, records: list[Record], decoded: Decoded) -> list[Applied]:
+        return shard.apply(records, decoded.batch, [letter.record.offset for letter in decoded.dead])
+
+    async def _retried[T](self, call: Callable[[], asyncio.Future[T] | object]) -> T:
+        """Until it works: a full disk or a broker that is away stops ingest and loses nothing."""
+        pause = FIRST_PAUSE_S
+        while True:
+            try:
+                result: T = await call()  # type: ignore[misc]
+            except AkashaError as exc:
+                if not exc.retriable:
+                    raise
+                if self.totals.failing_since is None:
+                    self.totals.failing_since = monotonic()
+                self.totals.failure = str(exc)
+                log.error("batch not committed, will try again", error=str(exc), pause_s=round(pause, 1))
+                await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
+                pause = min(pause * 2, self._retry_max_s)
+            else:
+                if self.totals.failing_since is not None:
+                    log.info("committing again", after_s=round(monotonic() - self.totals.failing_since, 1))
+                    self.totals.failing_since = self.totals.failure = None
+                return result
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+
+def _record(record: ConsumerRecord) -> Record:
+    return Record(record.partition, record.offset, record.timestamp, record.key, record.value, record.headers)

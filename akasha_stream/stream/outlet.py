@@ -1,0 +1,98 @@
+"""What a worker writes back to Kafka: dead letters before the commit of their batch, digests after."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from akasha_stream.errors import BrokerError
+from akasha_stream.events.dead_letters import dead_letter_record
+from akasha_stream.events.records import DeadLetter
+from akasha_stream.hot.shard import Shard
+from akasha_stream.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+PAUSE_S = 1.0
+DIGESTS_AT_ONCE = 256
+
+
+class Outlet:
+    """Both are delivered at least once: a crash between the write and its mark repeats the same bytes.
+
+    Dead letters are acknowledged by Kafka before the batch they came from commits, so none is lost; digests
+    wait in the shard, in the commit of the events that closed their window, until Kafka has them.
+    """
+
+    def __init__(self, settings: Settings, shards: Callable[[], list[Shard]]) -> None:
+        self._topics = settings.topics
+        self._shards = shards
+        self._wake = asyncio.Event()
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.broker.bootstrap_servers,
+            client_id=f"{settings.broker.client_id}-outlet",
+            acks="all",
+            linger_ms=5,
+            # A dead letter carries the original bytes and some headers more than the largest bundle.
+            max_request_size=settings.limits.bundle_bytes * 2 + 1_048_576,
+        )
+        self.digests_sent = 0
+
+    async def start(self) -> None:
+        """Raises BrokerError."""
+        try:
+            await self._producer.start()
+        except (KafkaError, OSError) as exc:
+            raise BrokerError(f"Kafka can't be reached: {exc}") from exc
+
+    async def stop(self) -> None:
+        await self._producer.stop()
+
+    async def dead_letters(self, letters: Sequence[DeadLetter]) -> None:
+        """Returns when Kafka has them all. Raises BrokerError."""
+        try:
+            sent = []
+            for letter in letters:
+                key, value, headers = dead_letter_record(letter, self._topics.embeddings)
+                sent.append(await self._producer.send(self._topics.dead_letters, value=value, key=key, headers=headers))
+            await asyncio.gather(*sent)
+        except (KafkaError, OSError) as exc:
+            raise BrokerError(f"dead letters not written to {self._topics.dead_letters}: {exc!r}") from exc
+
+    def wake(self) -> None:
+        """There are digests to send."""
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send digests until cancelled. A broker that is away is waited for."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for shard in self._shards():
+                try:
+                    while await self._digests(shard):
+                        pass
+                except (KafkaError, OSError) as exc:
+                    log.warning("digests not sent, will try again", error=repr(exc))
+                    self._wake.set()
+                    await asyncio.sleep(PAUSE_S)
+
+    async def _digests(self, shard: Shard) -> bool:
+        digests = shard.pending_digests(DIGESTS_AT_ONCE)
+        if not digests:
+            return False
+        sent = [
+            await self._producer.send(
+                self._topics.digests, value=digest.value(), key=digest.key(), headers=digest.headers()
+            )
+            for digest in digests
+        ]
+        await asyncio.gather(*sent)
+        if not shard.closed:
+            await asyncio.to_thread(shard.digests_acknowledged, len(digests))
+        self.digests_sent += len(digests)
+        return not shard.closed
