@@ -22,7 +22,11 @@ _SECRET_KEY = re.compile(
 # A freshness token is an offset, no secret, and the one thing to look for when a search waits.
 _NOT_SECRET = frozenset({"freshness_token", "after_token"})
 # Libraries that say at INFO what is of no use to whoever runs this.
-_QUIET = ("aiokafka", "faust", "mode", "uvicorn.access", "httpx", "httpcore", "asyncio")
+_QUIET = (
+    "aiokafka", "faust", "mode", "uvicorn", "httpx", "httpcore", "asyncio",
+    # The life of Faust's services is logged under the modules of ours that derive from them.
+    "akasha_stream.stream.app", "akasha_stream.stream.consumer",
+)  # fmt: skip
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -1,0 +1,183 @@
+"""Run a worker, and on request the servers it needs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from akasha_stream.cli.context import Output, output, settings
+from akasha_stream.errors import UsageError
+
+if TYPE_CHECKING:
+    from akasha_stream.embedded.together import Servers
+    from akasha_stream.settings import Settings
+    from akasha_stream.worker import Worker
+
+
+def command(
+    ctx: typer.Context,
+    *,
+    embedded: Annotated[
+        bool, typer.Option("--embedded", help="Start a broker (Tansu, in memory) and Valkey too; Ctrl-C forgets all.")
+    ] = False,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="kafka|HOST:PORT",
+            help="kafka: start Apache Kafka itself (needs Java 17 and Maven) and Valkey too, durable. "
+            "Else where Kafka is.  [default: broker.bootstrap_servers]",
+        ),
+    ] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="[default: hot.data_dir; --embedded: temporary; --broker kafka: akasha-stream in $XDG_DATA_HOME]",
+        ),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, help="Of the search API; 0: any.  [default: http.port]"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Say what runs where as one JSON object.")] = False,
+) -> None:
+    """Run a worker with its search API, and on request the servers it needs. Creates the topics if they don't exist.
+
+    Prints what runs where once searches are answered. Ctrl-C (exit code 130) or SIGTERM (0) stops all, in order.
+    Servers that it starts take the usual ports (9092, 6379) where they are free, any free ones otherwise.
+    """
+    from akasha_stream.cli.signals import run_until_signal
+
+    if embedded and broker is not None:
+        raise UsageError("--embedded starts a broker of its own: give --embedded or --broker, not both")
+    kind: Literal["embedded", "kafka"] | None = "embedded" if embedded else "kafka" if broker == "kafka" else None
+    run = _Run(ctx, output(json), kind=kind, broker=broker if kind is None else None, data_dir=data_dir, port=port)
+    raise typer.Exit(run_until_signal(run.run))
+
+
+class _Run:
+    """One run of the command."""
+
+    def __init__(
+        self,
+        ctx: typer.Context,
+        out: Output,
+        *,
+        kind: Literal["embedded", "kafka"] | None,
+        broker: str | None,
+        data_dir: Path | None,
+        port: int | None,
+    ) -> None:
+        # Wrong settings are told before anything is started.
+        self._settings = settings(ctx, {"broker.bootstrap_servers": broker, "http.port": port})
+        self._ctx = ctx
+        self._out = out
+        self._kind = kind
+        self._broker = broker
+        self._data_dir = data_dir
+        self._port = port
+
+    async def run(self) -> None:
+        from akasha_stream.cli.serve import serve_worker
+        from akasha_stream.topics.admin import ensure_topics
+
+        async with AsyncExitStack() as stack:
+            servers = None
+            if self._kind is None:
+                found = self._with({"hot.data_dir": self._data_dir})
+            else:
+                servers, found = await self._start(stack)
+            await ensure_topics(found)
+            await serve_worker(found, lambda worker: self._announce(worker, servers))
+
+    async def _start(self, stack: AsyncExitStack) -> tuple[Servers, Settings]:
+        from tempfile import TemporaryDirectory
+
+        from akasha_stream.embedded.ports import can_bind
+        from akasha_stream.embedded.together import servers
+
+        assert self._kind is not None
+        folder = self._data_dir
+        if folder is None and self._kind == "embedded":
+            folder = Path(stack.enter_context(TemporaryDirectory(prefix="akasha-up-")))
+        elif folder is None:
+            folder = data_home() / "akasha-stream"
+        running = await stack.enter_async_context(servers(self._kind, folder, usual_ports=True))
+        port = self._port
+        if port is None and not can_bind(self._settings.http.port):
+            port = 0
+        return running, self._with(
+            {
+                "broker.bootstrap_servers": running.bootstrap_servers,
+                "redis.url": running.redis_url,
+                "redis.enabled": True,
+                "hot.data_dir": folder / "hot",
+                "http.port": port,
+            }
+        )
+
+    def _with(self, overrides: dict[str, object]) -> Settings:
+        given: dict[str, object] = {"broker.bootstrap_servers": self._broker, "http.port": self._port}
+        given |= {key: str(value) if isinstance(value, Path) else value for key, value in overrides.items()}
+        return settings(self._ctx, given)
+
+    def _announce(self, worker: Worker, servers: Servers | None) -> None:
+        found, out = worker.settings, self._out
+        bootstrap = found.broker.bootstrap_servers
+        kind = {"embedded": "Tansu, in memory", "kafka": "Apache Kafka", None: "Kafka"}[self._kind]
+        rows = [
+            ("search API", worker.url, "docs at /docs"),
+            ("broker", bootstrap, kind),
+            ("topic", found.topics.embeddings, f"{len(worker.store.owned())} partitions here"),
+        ]
+        if found.redis.enabled:
+            rows.append(
+                ("tables", _without_secret(found.redis.url.get_secret_value()), "Valkey" if servers else "Redis")
+            )
+        kept = "removed at the end" if self._kind == "embedded" and self._data_dir is None else "kept"
+        rows.append(("data", str(found.hot.data_dir), kept))
+        out.table(("what", "where", ""), rows)
+        prefix = "" if bootstrap in _USUAL_BROKERS else f"KAFKA_BOOTSTRAP_SERVERS={bootstrap} "
+        url = "" if worker.url == "http://127.0.0.1:8470" else f" --url {worker.url}"
+        out.line(f"publish:  {prefix}akasha-stream publish FILE.parquet")
+        out.line(f'search:   akasha-stream search "words"{url}')
+        out.line("stop:     Ctrl-C")
+        if out.json:
+            out.result(
+                {
+                    "event": "ready",
+                    "url": worker.url,
+                    "pid": os.getpid(),
+                    "bootstrap_servers": bootstrap,
+                    "redis": None if not found.redis.enabled else _without_secret(found.redis.url.get_secret_value()),
+                    "data_dir": str(found.hot.data_dir),
+                    "topic": found.topics.embeddings,
+                    "partitions": worker.store.owned(),
+                }
+            )
+        else:
+            out.console.file.flush()
+
+
+_USUAL_BROKERS = {"localhost:9092", "127.0.0.1:9092"}
+
+
+def data_home() -> Path:
+    """$XDG_DATA_HOME, else ~/.local/share (XDG Base Directory Specification). Raises UsageError without a home."""
+    given = os.environ.get("XDG_DATA_HOME", "")
+    if Path(given).is_absolute():
+        return Path(given)
+    try:
+        return Path.home() / ".local" / "share"
+    except RuntimeError:
+        raise UsageError("there is no home folder for durable data: name one with --data-dir") from None
+
+
+def _without_secret(url: str) -> str:
+    from akasha_stream.configuration.secrets import mask_urls
+
+    return mask_urls(url)
