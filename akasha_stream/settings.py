@@ -75,6 +75,14 @@ class WindowSettings(Section):
 
 class IngestSettings(Section):
     group: str = "akasha-stream"
+    instance_id: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=249,
+        pattern=r"^[A-Za-z0-9._-]+$",
+        description="name of this worker in the group, one for each: restarted under it within session_timeout_s, "
+        "it has its partitions back without a rebalance; unset: it leaves the group when it stops",
+    )
     batch_messages: int = Field(default=64, ge=1)
     batch_wait_ms: float = Field(default=10.0, gt=0)
     fetch_bytes: int = Field(default=2_097_152, ge=65_536, description="most bytes a fetch takes from one partition")

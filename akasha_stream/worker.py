@@ -86,7 +86,7 @@ class Worker:
 
     def health(self) -> Health:
         """What /health/ready says."""
-        totals = self.ingest.totals
+        failures = self.ingest.totals.failures
         lookups = self._lookups.health()
         backlog = self.store.backlog()
         return Health(
@@ -96,8 +96,9 @@ class Worker:
                     self._stream_error or f"{len(self.store.owned())} partitions",
                 ),
                 "hot_store": ComponentHealth(
-                    totals.failing_since is None,
-                    totals.failure or f"{backlog.segments} segments ({backlog.rows} rows) wait for their index",
+                    not failures,
+                    next((each.reason for each in failures.values()), "")
+                    or f"{backlog.segments} segments ({backlog.rows} rows) wait for their index",
                 ),
                 "lookups": ComponentHealth(
                     not lookups.enabled or (lookups.available and not lookups.repairing),
@@ -139,6 +140,7 @@ class Worker:
             Decoder(settings.limits, redactor),
             outlet,
             on_applied=self._applied,
+            on_replaced=self.assignment.replaced,
             retry_max_s=settings.ingest.retry_max_s,
             threads=settings.ingest.threads,
         )
@@ -233,7 +235,7 @@ class Worker:
                 async with self._running_app() as app:
                     await app.wait_until_stopped()
                     error = app.crash_reason
-            except (AkashaError, OSError) as exc:
+            except Exception as exc:  # Faust and aiokafka: a broker that is away shows in many ways
                 error = exc
             reason = error if isinstance(error, Exception) else None
             if isinstance(reason, AkashaError) and not reason.retriable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,13 +84,17 @@ class SystemCodes:
     def __init__(self) -> None:
         self._codes: dict[str, int] = {}
         self._names: list[str] = []
+        self._adding = threading.Lock()
 
     def code(self, name: str) -> int:
         code = self._codes.get(name)
         if code is None:
-            # Only the ingest thread of a worker adds names; readers see the list before the code.
-            self._names.append(name)
-            code = self._codes[name] = len(self._names) - 1
+            # Partitions are taken in side by side. Readers see the list before the code.
+            with self._adding:
+                code = self._codes.get(name)
+                if code is None:
+                    self._names.append(name)
+                    code = self._codes[name] = len(self._names) - 1
         return code
 
     def find(self, name: str) -> int | None:

@@ -22,6 +22,8 @@ class IngestApp(faust.App):
     """A Faust app whose consumer starts where `start_offsets` says."""
 
     start_offsets: StartOffsets
+    assignment_number = 0
+    """Counts the assignments: each sets all partitions to the offsets that their shards have stored."""
 
     def _new_transport(self) -> RunTransport:
         return RunTransport(self.conf.broker_consumer, self, loop=self.loop)
@@ -43,6 +45,7 @@ def create_app(settings: Settings, process: ProcessRuns, start_offsets: StartOff
         broker_commit_interval=1.0,
         broker_check_crcs=True,
         consumer_auto_offset_reset="earliest",
+        consumer_group_instance_id=ingest.instance_id,
         consumer_max_fetch_size=ingest.fetch_bytes,
         consumer_metadata_max_age_ms=30_000,
         stream_buffer_maxsize=16,
@@ -70,7 +73,10 @@ def create_app(settings: Settings, process: ProcessRuns, start_offsets: StartOff
     async def ingest_runs(stream: Any) -> None:
         # Never take(): it acknowledges in a `finally`, so that an exception loses the batch.
         async for events in stream.noack_take(ingest.batch_messages, within=ingest.batch_wait_ms / 1000.0):
-            await process([event.value for event in events])
+            # What an earlier assignment fetched is fetched again, from the offset that its shard stored.
+            runs = [event.value for event in events if event.value.assignment == app.assignment_number]
+            if runs:
+                await process(runs)
             for event in events:
                 event.ack()
 

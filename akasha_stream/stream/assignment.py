@@ -20,6 +20,9 @@ from akasha_stream.topics.incarnation import log_incarnation
 
 log = structlog.get_logger(__name__)
 
+TAIL_CHECKS = 5
+TAIL_PAUSE_S = 1.0
+
 
 class Assignment:
     """Opens the shards of the partitions that the group gives this worker, and closes those it takes.
@@ -46,6 +49,7 @@ class Assignment:
             bootstrap_servers=settings.broker.bootstrap_servers, client_id=f"{settings.broker.client_id}-probe"
         )
         self._asking = asyncio.Lock()
+        self._replaced: set[int] = set()
         self.done = asyncio.Event()
         """Set while the shards of the current assignment are open."""
 
@@ -87,7 +91,8 @@ class Assignment:
 
         async def open_one(partition: int) -> int:
             async with at_once:
-                return await asyncio.to_thread(self._open, partition, now, beginnings[partition])
+                shard = await asyncio.to_thread(self._open, partition, now)
+            return await self._start_offset(shard, now, beginnings[partition])
 
         opened = dict(zip(mine, await asyncio.gather(*map(open_one, mine)), strict=True))
         for partition in mine:
@@ -98,9 +103,13 @@ class Assignment:
         log.info("partitions assigned", partitions=sorted(mine), offsets={str(p): opened[p] for p in sorted(opened)})
         return {mine[partition]: offset for partition, offset in opened.items()}
 
-    def _open(self, partition: int, now: Incarnation, beginning: int) -> int:
+    def replaced(self, partition: int) -> None:
+        """A record says that this partition is another log, on a broker that gives no topic ids."""
+        self._replaced.add(partition)
+
+    def _open(self, partition: int, now: Incarnation) -> Shard:
         shard = self._store.open(partition, now)
-        if shard.incarnation.differs_from(now):
+        if shard.incarnation.differs_from(now) or partition in self._replaced:
             log.warning(
                 "topic was recreated: reading its new log from the start",
                 topic=self._topic,
@@ -108,6 +117,21 @@ class Assignment:
                 stored_offset=shard.next_offset,
             )
             shard.begin_log(now)
+        self._replaced.discard(partition)
+        return shard
+
+    async def _start_offset(self, shard: Shard, now: Incarnation, beginning: int) -> int:
+        partition = shard.partition
+        if shard.next_offset > beginning and (end := await self._shorter_log(partition, shard.next_offset)) is not None:
+            # From the stored offset on, all would be skipped that is written until the log is that long again.
+            log.error(
+                "the log ends before the stored offset, the broker has lost its tail: going on where it ends",
+                topic=self._topic,
+                partition=partition,
+                stored_offset=shard.next_offset,
+                log_end=end,
+            )
+            await asyncio.to_thread(shard.begin_log, now, end)
         if shard.next_offset < beginning:
             if shard.next_offset:
                 log.error(
@@ -120,6 +144,18 @@ class Assignment:
             return beginning
         return shard.next_offset
 
+    async def _shorter_log(self, partition: int, stored: int) -> int | None:
+        """The end of a log that is shorter than what is stored of it; None, as it should be, where it is not."""
+        end = 0
+        for attempt in range(TAIL_CHECKS):
+            if attempt:
+                # For a moment after its election, a leader may know of a smaller end than it has.
+                await asyncio.sleep(TAIL_PAUSE_S)
+            end = (await self._ends([partition]))[partition]
+            if end >= stored:
+                return None
+        return end
+
     async def _beginnings(self, partitions: list[int]) -> dict[int, int]:
         asked = [KafkaPartition(self._topic, partition) for partition in partitions]
         try:
@@ -131,7 +167,10 @@ class Assignment:
 
     async def end_offsets(self) -> dict[int, int]:
         """Next offset of each owned partition's log. Raises BrokerError."""
-        asked = [KafkaPartition(self._topic, partition) for partition in self._store.owned()]
+        return await self._ends(self._store.owned())
+
+    async def _ends(self, partitions: list[int]) -> dict[int, int]:
+        asked = [KafkaPartition(self._topic, partition) for partition in partitions]
         try:
             async with self._asking:
                 found = await self._probe.end_offsets(asked)

@@ -1,4 +1,4 @@
-"""Faust's consumer, changed in three places.
+"""Faust's consumer, changed in four places.
 
 1. Where to start: at the offsets that the shards have stored, not at the group's. Seeking in
    `on_partitions_assigned` has no effect (Faust's recovery seeks afterwards); `seek_to_committed` is what
@@ -8,19 +8,24 @@
    linger) would take a core and a half; a run costs the same however many records it has.
 3. What is committed to the group: the end of the last acknowledged run. With one agent instance acks come in
    order, and gaps between offsets (transaction markers, compaction) need no bookkeeping.
+4. What is read: committed records only. Faust reads uncommitted ones unless it writes in transactions itself,
+   and a foreign producer's aborted transaction must not be stored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import faust
 from aiokafka import ConsumerRecord
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+
+if TYPE_CHECKING:
+    from akasha_stream.stream.app import IngestApp
 
 type StartOffsets = Callable[[set[TP]], Awaitable[dict[TP, int]]]
 
@@ -32,13 +37,18 @@ class Run:
     topic: str
     partition: int
     records: tuple[ConsumerRecord, ...]
+    assignment: int
+    """Number of the assignment (`IngestApp.assignment_number`) that it was fetched under.
+
+    A run of an earlier one may come from a log that was replaced since; its records are fetched again.
+    """
 
     @property
     def bytes(self) -> int:
         return sum(record.serialized_value_size for record in self.records)
 
 
-class RunSchema(faust.Schema):
+class RunSchema(faust.Schema[Any, Any]):
     """Hands a run on as it is: decoding is the ingest agent's, for many bundles at once."""
 
     def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
@@ -52,8 +62,16 @@ class RunConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches as Faust does, and bundles each partition's records."""
 
     async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
+        # Before the fetch: one that was under way when the assignment changed belongs to the old one.
+        number = cast("IngestApp", self.app).assignment_number
         fetched = await super().getmany(active_partitions, timeout)
-        return {tp: [Run(tp.topic, tp.partition, tuple(records))] for tp, records in fetched.items() if records}
+        return {tp: [Run(tp.topic, tp.partition, tuple(records), number)] for tp, records in fetched.items() if records}
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        # Faust has no setting for it. aiokafka hands it to its fetcher when it starts, which is after this.
+        consumer._isolation_level = "read_committed"
+        return consumer
 
 
 class RunConsumer(driver.Consumer):
@@ -63,8 +81,9 @@ class RunConsumer(driver.Consumer):
         return RunConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        start_offsets: StartOffsets = self.app.start_offsets
-        offsets = await start_offsets(set(self.assignment()))
+        app = cast("IngestApp", self.app)
+        app.assignment_number += 1
+        offsets = await app.start_offsets(set(self.assignment()))
         if offsets:
             await self._thread.seek_wait(offsets)
         return offsets
@@ -77,9 +96,9 @@ class RunConsumer(driver.Consumer):
             last.offset,
             last.timestamp / 1000.0,
             last.timestamp_type,
-            (),
+            [],
             None,
-            record,
+            cast("bytes", record),  # RunSchema hands it on
             None,
             0,
             record.bytes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
@@ -28,6 +28,13 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S = 0.2
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    reason: str
+    since: float
+    """monotonic() of the first failed try"""
+
+
 @dataclass(slots=True)
 class Totals:
     """What this worker did since it started."""
@@ -39,9 +46,8 @@ class Totals:
     redacted: int = 0
     batches: int = 0
     outcomes: NDArray[np.int64] = field(default_factory=lambda: np.zeros(OUTCOMES, np.int64))
-    failing_since: float | None = None
-    """monotonic() of the first failed try of the batch at hand; None while all goes well."""
-    failure: str | None = None
+    failures: dict[int, Failure] = field(default_factory=dict)
+    """partition → why its batch at hand is not committed yet; empty while all goes well"""
 
 
 class Ingest:
@@ -58,6 +64,7 @@ class Ingest:
         outlet: Outlet,
         *,
         on_applied: Callable[[Applied], None],
+        on_replaced: Callable[[int], None],
         retry_max_s: float,
         threads: int = 2,
     ) -> None:
@@ -65,6 +72,7 @@ class Ingest:
         self._decoder = decoder
         self._outlet = outlet
         self._on_applied = on_applied
+        self._on_replaced = on_replaced
         self._retry_max_s = retry_max_s
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
         self.totals = Totals()
@@ -86,64 +94,87 @@ class Ingest:
         if shard is None:
             # Revoked while the batch waited: its next owner reads the same records.
             return
-        for run in runs:
-            loop = asyncio.get_running_loop()
-            decoded, records = await loop.run_in_executor(self._threads, self._decode, shard, run)
-            if not records:
-                continue
-            if decoded.dead:
-                await self._retried(lambda dead=decoded.dead: self._outlet.dead_letters(dead))
-            applied = await self._retried(
-                lambda records=records, decoded=decoded: loop.run_in_executor(
-                    self._threads, self._commit, shard, records, decoded
-                )
-            )
-            self._store.advanced(shard)
-            totals = self.totals
-            totals.records += len(records)
-            totals.bytes += run.bytes
-            totals.events += len(decoded.batch)
-            totals.dead_letters += len(decoded.dead)
-            totals.redacted += decoded.redacted
-            for each in applied:
-                totals.outcomes += each.outcomes
-                self._on_applied(each)
+        # Read before anything is awaited: the assignment that these runs belong to is the current one here.
+        epoch = shard.epoch
+        try:
+            for run in runs:
+                if not await self._run(shard, epoch, run):
+                    return
+        finally:
+            self.totals.failures.pop(partition, None)
         if shard.has_pending_digests:
             self._outlet.wake()
+
+    async def _run(self, shard: Shard, epoch: int, run: Run) -> bool:
+        """False where the shard is no longer this worker's, or goes on with another log."""
+        loop = asyncio.get_running_loop()
+        decoded, records = await loop.run_in_executor(self._threads, self._decode, shard, run)
+        if not records:
+            return True
+
+        async def letters() -> None:
+            await self._outlet.dead_letters(decoded.dead)
+
+        async def commit() -> list[Applied] | None:
+            return await loop.run_in_executor(self._threads, self._commit, shard, epoch, records, decoded)
+
+        if decoded.dead:
+            await self._retried(shard, letters)
+        applied = await self._retried(shard, commit)
+        if applied is None:
+            return False
+        self._store.advanced(shard)
+        totals = self.totals
+        totals.records += len(records)
+        totals.bytes += run.bytes
+        totals.events += len(decoded.batch)
+        totals.dead_letters += len(decoded.dead)
+        totals.redacted += decoded.redacted
+        for each in applied:
+            totals.outcomes += each.outcomes
+            self._on_applied(each)
+        return True
 
     def _decode(self, shard: Shard, run: Run) -> tuple[Decoded, list[Record]]:
         first = run.records[0].offset
         if first < shard.next_offset:
             last = run.records[-1].offset
             if last < shard.next_offset and shard.knows_other(_record(run.records[-1])):
+                self._on_replaced(run.partition)
                 raise LogRecreated(f"{run.topic}/{run.partition}: offset {last} holds another record than before")
         # What is stored already (a rebalance came between commit and ack) is not decoded again.
         records = [_record(each) for each in run.records if each.offset >= shard.next_offset]
         return self._decoder.decode(records), records
 
     @staticmethod
-    def _commit(shard: Shard, records: list[Record], decoded: Decoded) -> list[Applied]:
-        return shard.apply(records, decoded.batch, [letter.record.offset for letter in decoded.dead])
+    def _commit(shard: Shard, epoch: int, records: list[Record], decoded: Decoded) -> list[Applied] | None:
+        """None where the partition was taken away, or its topic recreated, while the batch was under way."""
+        with shard.lock:
+            if shard.closed or shard.epoch != epoch:
+                return None
+            return shard.apply(records, decoded.batch, [letter.record.offset for letter in decoded.dead])
 
-    async def _retried[T](self, call: Callable[[], asyncio.Future[T] | object]) -> T:
+    async def _retried[T](self, shard: Shard, call: Callable[[], Awaitable[T]]) -> T:
         """Until it works: a full disk or a broker that is away stops ingest and loses nothing."""
         pause = FIRST_PAUSE_S
+        failures = self.totals.failures
         while True:
             try:
-                result: T = await call()  # type: ignore[misc]
+                result = await call()
             except AkashaError as exc:
                 if not exc.retriable:
                     raise
-                if self.totals.failing_since is None:
-                    self.totals.failing_since = monotonic()
-                self.totals.failure = str(exc)
-                log.error("batch not committed, will try again", error=str(exc), pause_s=round(pause, 1))
+                before = failures.get(shard.partition)
+                failures[shard.partition] = Failure(str(exc), before.since if before else monotonic())
+                log.warning("batch not committed, will try again", error=str(exc), pause_s=round(pause, 1))
                 await asyncio.sleep(pause * random.uniform(0.8, 1.2))  # noqa: S311
                 pause = min(pause * 2, self._retry_max_s)
             else:
-                if self.totals.failing_since is not None:
-                    log.info("committing again", after_s=round(monotonic() - self.totals.failing_since, 1))
-                    self.totals.failing_since = self.totals.failure = None
+                failed = failures.pop(shard.partition, None)
+                if failed is not None:
+                    log.info(
+                        "committing again", partition=shard.partition, after_s=round(monotonic() - failed.since, 1)
+                    )
                 return result
 
     def close(self) -> None:

@@ -1,0 +1,46 @@
+"""A worker as a process of its own, to be killed: `python -m tests.worker.run_worker '{"hot.data_dir": …}'`.
+
+Prints one JSON line when it is ready. SIGTERM stops it in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+import time
+
+from akasha_stream.settings import Settings
+from akasha_stream.worker import Worker
+
+
+async def main() -> None:
+    started = time.monotonic()
+    settings = Settings.load(overrides=json.loads(sys.argv[1]))
+    over = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
+    async with Worker(settings) as worker:
+        up = time.monotonic()
+        ready = asyncio.create_task(worker.ready())
+        ended = asyncio.create_task(over.wait())
+        await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
+        if not ended.done():
+            await ready
+            print(
+                json.dumps(
+                    {"url": worker.url, "up_s": round(up - started, 3), "ready_s": round(time.monotonic() - started, 3)}
+                ),
+                flush=True,
+            )
+        await asyncio.wait([ended, worker.failed], return_when=asyncio.FIRST_COMPLETED)
+        ready.cancel()
+        if worker.failed.done():
+            worker.failed.result()
+
+
+if __name__ == "__main__":
+    from akasha_stream.logs import configure
+
+    configure(Settings.load(overrides=json.loads(sys.argv[1])).logging)
+    asyncio.run(main())
