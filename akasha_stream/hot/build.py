@@ -15,18 +15,24 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 
 from akasha_stream.hot.durable import write_whole
 from akasha_stream.hot.hnsw import load_vss
+from akasha_stream.hot.schema import connect_growing
+from akasha_stream.hot.segment import matrix
 
 COPIED_TABLES = ("segment", "tombstones", "dropped", "commits", "snapshot")
 
 
 def build(growing: Path, arrow: Path, sealed: Path, m: int, ef_construction: int) -> None:
-    """Write `sealed` from the rows in `arrow` and the other tables of `growing`."""
+    """Write `sealed` from the rows in `arrow` and the other tables of `growing`, whose WAL is folded in first."""
+    with connect_growing(growing) as con:
+        con.execute("CHECKPOINT")
     with pa.memory_map(str(arrow)) as source:
         table = pa.ipc.open_file(source).read_all()
     dimensions = table.schema.field("embedding").type.byte_width // 4
@@ -60,15 +66,9 @@ def build(growing: Path, arrow: Path, sealed: Path, m: int, ef_construction: int
     write_whole(sealed, write)
 
 
-def _as_lists(column: pa.ChunkedArray, dimensions: int) -> pa.FixedSizeListArray:
-    values = column.combine_chunks()
-    if isinstance(values, pa.ChunkedArray):
-        values = values.chunk(0) if values.num_chunks else pa.array([], values.type)
-    if len(values) == 0:
-        return pa.array([], pa.list_(pa.float32(), dimensions))
-    flat = pa.Array.from_buffers(
-        pa.float32(), len(values) * dimensions, [None, values.buffers()[1]], offset=values.offset * dimensions
-    )
+def _as_lists(column: pa.ChunkedArray[Any], dimensions: int) -> pa.Array[Any]:
+    """A column of fixed_binary as lists of float32, without a copy."""
+    flat = pa.array(matrix(column, np.dtype(np.float32), dimensions).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, dimensions)
 
 
