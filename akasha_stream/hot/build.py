@@ -1,6 +1,6 @@
 """Rewrite a finished segment as an immutable DuckDB file with its HNSW index. Runs as a process of its own.
 
-    python -m akasha_stream.hot.build GROWING ARROW SEALED M EF_CONSTRUCTION
+    python -m akasha_stream.hot.build GROWING ARROW SEALED M EF_CONSTRUCTION WORKER_PID
 
 The index costs 0.7 to 2.2 ms CPU a row, a hundred times what ingest spends on it. As a process with the
 idle scheduling class it takes only what ingest and searches leave, and its memory goes when it ends. The file
@@ -11,6 +11,7 @@ written, replay of the WAL after kill -9 failed.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -53,9 +54,8 @@ def build(growing: Path, arrow: Path, sealed: Path, m: int, ef_construction: int
             for name in COPIED_TABLES:
                 con.execute(f"CREATE TABLE {name} AS FROM growing.{name}")
             con.register("incoming", rows)
-            con.execute(
-                f"CREATE TABLE rows AS SELECT * REPLACE (embedding::FLOAT[{dimensions}] AS embedding) FROM incoming"
-            )
+            fixed = f"embedding::FLOAT[{dimensions}] AS embedding"
+            con.execute(f"CREATE TABLE rows AS SELECT * REPLACE ({fixed}) FROM incoming")  # noqa: S608
             con.unregister("incoming")
             con.execute(
                 "CREATE INDEX rows_hnsw ON rows USING HNSW (embedding) "
@@ -72,12 +72,16 @@ def _as_lists(column: pa.ChunkedArray[Any], dimensions: int) -> pa.Array[Any]:
     return pa.FixedSizeListArray.from_arrays(flat, dimensions)
 
 
-def _end_with_parent() -> None:
-    """Stop when the worker is gone: the next one builds the same file again."""
-    parent = os.getppid()
+def _end_with(worker: int) -> None:
+    """Stop when the worker is gone: the next one needs the growing file, and builds the same again."""
+    if sys.platform == "linux":
+        import ctypes
+
+        pr_set_pdeathsig = 1  # <linux/prctl.h>
+        ctypes.CDLL(None, use_errno=True).prctl(pr_set_pdeathsig, signal.SIGKILL, 0, 0, 0)
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == worker:
             time.sleep(0.3)
         os._exit(1)
 
@@ -85,13 +89,14 @@ def _end_with_parent() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    _end_with_parent()
+    *places, m, ef_construction, worker = arguments
+    _end_with(int(worker))
     if hasattr(os, "SCHED_IDLE"):
         os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     else:
         os.nice(19)
-    growing, arrow, sealed, m, ef_construction = arguments
-    build(Path(growing), Path(arrow), Path(sealed), int(m), int(ef_construction))
+    growing, arrow, sealed = map(Path, places)
+    build(growing, arrow, sealed, int(m), int(ef_construction))
 
 
 if __name__ == "__main__":

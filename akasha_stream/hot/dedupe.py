@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -44,8 +45,8 @@ class Known(Protocol):
         """Live rows whose content hash is that of the batch's event."""
         ...
 
-    def near(self, event: int, threshold: float, window_us: int) -> Iterable[Stored]:
-        """Live rows of the same system within the window whose cosine reaches the threshold."""
+    def near(self, event: int, least: float, window_us: int) -> Iterable[Stored]:
+        """Live rows of the same system within the window whose cosine is about `least` or more."""
         ...
 
     def payload_hash(self, row: Stored) -> int: ...
@@ -55,6 +56,8 @@ class Known(Protocol):
     def content(self, row: Stored) -> str: ...
 
     def source_system(self, row: Stored) -> str: ...
+
+    def vector(self, row: Stored) -> NDArray[np.float32]: ...
 
 
 @dataclass(slots=True)
@@ -72,29 +75,28 @@ class Verdict:
 class Deduper:
     """Exact, content and near dedupe, last writer wins, deletes.
 
-    Content dedupe looks only at identities that have no live row: an update always replaces, even where its
-    new content equals another row's, or the last writer would lose. It looks only at live rows, so that
-    content whose only row was deleted or replaced is stored again.
+    Content and near dedupe look only at identities that have no live row: an update always replaces, even
+    where its new content equals another row's, or the last writer would lose. They look only at live rows,
+    so that content whose only row was deleted or replaced is stored again.
     """
 
     def __init__(self, settings: DedupeSettings) -> None:
-        self._content_us = int(settings.window_s * 1e6) if settings.content else 0
+        self._window_us = int(settings.window_s * 1e6)
+        self._content = settings.content and self._window_us > 0
         self._near = settings.near_threshold
-        self._near_us = int(settings.window_s * 1e6)
 
     def judge(self, batch: EventBatch, hashed: Hashed, known: Known) -> Verdict:
         n = len(batch)
         outcome = np.empty(n, np.uint8)
         verdict = Verdict(outcome)
         pending: dict[str, int | None] = {}  # identity → its event in this batch, None where deleted
-        contents: dict[int, list[int]] = {}  # content hash → events of this batch stored with it
         masked: set[Row] = set()
+        alike = _Alike(batch, hashed, known, masked, self._window_us)
         deletes = batch.delete.tolist()
         payloads, content_hashes = hashed.payload.tolist(), hashed.content.tolist()
-        created = batch.created_at.tolist()
         keys = hashed.keys
         stored, updated = int(Outcome.STORED), int(Outcome.UPDATED)
-        check_content, near = self._content_us > 0, self._near
+        check_content, near = self._content, self._near
 
         for i in range(n):
             key = keys[i]
@@ -119,10 +121,10 @@ class Deduper:
                 verdict.masks.append((current, i, False))
                 masked.add(current)
                 outcome[i] = updated
-            elif check_content and self._same_content(i, batch, hashed, created, known, contents, masked):
+            elif check_content and alike.content(i, content_hashes[i]):
                 outcome[i] = Outcome.DUPLICATE_CONTENT
                 continue
-            elif near is not None and self._is_near(i, near, batch, hashed, created, known, verdict.store, masked):
+            elif near is not None and alike.near(i, near, verdict.store):
                 outcome[i] = Outcome.DUPLICATE_NEAR
                 continue
             else:
@@ -130,66 +132,82 @@ class Deduper:
             verdict.store.append(i)
             pending[key] = i
             if check_content:
-                contents.setdefault(content_hashes[i], []).append(i)
+                alike.stored(i, content_hashes[i])
         return verdict
 
-    def _same_content(
-        self,
-        i: int,
-        batch: EventBatch,
-        hashed: Hashed,
-        created: Sequence[int],
-        known: Known,
-        contents: dict[int, list[int]],
-        masked: set[Row],
-    ) -> bool:
+
+class _Alike:
+    """Finds rows like an event: those stored before the batch, and those of the batch itself."""
+
+    def __init__(self, batch: EventBatch, hashed: Hashed, known: Known, masked: set[Row], window_us: int) -> None:
+        self._batch = batch
+        self._systems = hashed.systems
+        self._known = known
+        self._masked = masked
+        self._window_us = window_us
+        self._created: list[int] = batch.created_at.tolist()
+        self._contents: dict[int, list[int]] = {}
+        self._units: NDArray[np.float32] | None = None
+
+    def stored(self, event: int, content_hash: int) -> None:
+        self._contents.setdefault(content_hash, []).append(event)
+
+    def content(self, event: int, content_hash: int) -> bool:
+        """Whether a live row of the system has the same content, and a time within the window."""
+        at, system = self._created[event], self._systems[event]
         text: str | None = None
-        for row, at, system, content in self._candidates(i, batch, hashed, created, known, contents):
-            if row in masked or abs(at - created[i]) > self._content_us or system != hashed.systems[i]:
+        for row, created, other, content in self._with_content(event, content_hash):
+            if row in self._masked or abs(created - at) > self._window_us or other != system:
                 continue
             if text is None:
-                text = normalise(batch.content[i].as_py())
+                text = normalise(self._batch.content[event].as_py() or "")
             if normalise(content) == text:
                 return True
         return False
 
-    @staticmethod
-    def _candidates(
-        i: int,
-        batch: EventBatch,
-        hashed: Hashed,
-        created: Sequence[int],
-        known: Known,
-        contents: dict[int, list[int]],
-    ) -> Iterator[tuple[Row, int, str, str]]:
-        fresh = contents.get(int(hashed.content[i]))
-        for event in fresh or ():
-            yield Fresh(event), created[event], hashed.systems[event], batch.content[event].as_py()
-        for row in known.same_content(i):
+    def _with_content(self, event: int, content_hash: int) -> Iterator[tuple[Row, int, str, str]]:
+        for each in self._contents.get(content_hash, ()):
+            yield Fresh(each), self._created[each], self._systems[each], self._batch.content[each].as_py() or ""
+        known = self._known
+        for row in known.same_content(event):
             yield row, known.created_at(row), known.source_system(row), known.content(row)
 
-    def _is_near(
-        self,
-        i: int,
-        threshold: float,
-        batch: EventBatch,
-        hashed: Hashed,
-        created: Sequence[int],
-        known: Known,
-        stored: Sequence[int],
-        masked: set[Row],
-    ) -> bool:
-        vector = batch.embedding[i]
-        for event in stored:
+    def near(self, event: int, threshold: float, stored: Sequence[int]) -> bool:
+        """Whether a live row of the system reaches the cosine, and has a time within the window."""
+        vector, at, system = self._batch.embedding[event], self._created[event], self._systems[event]
+        least = threshold - NEAR_SLACK
+        for each in self._about(event, least, stored):
             if (
-                hashed.systems[event] == hashed.systems[i]
-                and Fresh(event) not in masked
-                and abs(created[event] - created[i]) <= self._near_us
-                and _cosine(batch.embedding[event], vector) >= threshold
+                self._systems[each] == system
+                and abs(self._created[each] - at) <= self._window_us
+                and Fresh(each) not in self._masked
+                and cosine(self._batch.embedding[each], vector) >= threshold
             ):
                 return True
-        return any(row not in masked for row in known.near(i, threshold, self._near_us))
+        known = self._known
+        return any(
+            row not in self._masked and cosine(known.vector(row), vector) >= threshold
+            for row in known.near(event, least, self._window_us)
+        )
+
+    def _about(self, event: int, least: float, stored: Sequence[int]) -> list[int]:
+        """The events among `stored` whose cosine is about `least` or more: one matrix product."""
+        if not stored:
+            return []
+        if self._units is None:
+            norms = np.linalg.norm(self._batch.embedding.astype(np.float64), axis=1, keepdims=True)
+            self._units = (self._batch.embedding / np.where(norms > 0, norms, 1)).astype(np.float32)
+        about = self._units[: stored[-1] + 1] @ self._units[event]
+        close = np.flatnonzero(about >= least)
+        return close[np.isin(close, stored)].tolist() if len(close) else []
 
 
-def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    return float(a @ b / np.sqrt(float(a @ a) * float(b @ b)))
+NEAR_SLACK = 1e-4
+"""How far a float32 matrix product may be from `cosine`; what comes this near is computed exactly."""
+
+
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """To 6 digits, and the same whatever matrix the vectors stand in: dedupe must not depend on batches."""
+    wide_a, wide_b = a.astype(np.float64).tolist(), b.astype(np.float64).tolist()
+    square = math.sumprod(wide_a, wide_a) * math.sumprod(wide_b, wide_b)
+    return round(math.sumprod(wide_a, wide_b) / math.sqrt(square), 6)

@@ -26,12 +26,23 @@ def sync_file(path: Path) -> None:
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it and rename it: readers see all of it or nothing."""
-    temporary = path.with_name(f"{path.name}.tmp")
+    # With the process id: a builder that outlives its worker by an instant must not rename the next one's file.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     write(temporary)
     sync_file(temporary)
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all in it, if it is there."""
+    if path.is_dir():
+        for inner in path.iterdir():
+            remove(inner)
+        path.rmdir()
+    else:
+        path.unlink(missing_ok=True)
 
 
 on_step: Callable[[str], None] | None = None

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from akasha_stream.hot.hashes import identity_key
+from akasha_stream.hot.hashes import identity_key, strings
 from akasha_stream.hot.schema import SegmentName
-from akasha_stream.hot.segment import TEXT_COLUMNS, TEXT_SCHEMA, View, binary_codes, inverse_norms
+from akasha_stream.hot.segment import TEXT_COLUMNS, TEXT_SCHEMA, View, binary_codes, fixed_binary, inverse_norms, whole
 from akasha_stream.search.segment import SystemCodes
 
 MERGE_ROWS = 16_384
@@ -43,6 +44,7 @@ class GrowingSegment:
         self.content_hashes = np.empty(capacity, np.uint64)
         self.updated = np.empty(capacity, np.bool_)
         self._chunks: tuple[tuple[int, pa.RecordBatch], ...] = ()
+        self.index: None = None
         self._latest: dict[str, list[int] | int] = {}
         self._by_content: dict[int, list[int] | int] = {}
 
@@ -70,7 +72,7 @@ class GrowingSegment:
         self.payload_hashes[span] = rows["payload_hash"].to_numpy()
         contents = rows["content_hash"].to_numpy()
         self.content_hashes[span] = contents
-        systems, ids = rows["source_system"].to_pylist(), rows["event_id"].to_pylist()
+        systems, ids = strings(rows["source_system"]), strings(rows["event_id"])
         code = self._codes_of.code
         self.systems[span] = [code(system) for system in systems]
         for row, (system, event_id, content) in enumerate(zip(systems, ids, contents.tolist(), strict=True), first):
@@ -124,7 +126,7 @@ class GrowingSegment:
         view = self.view()
         n = view.rows
         texts = pa.Table.from_batches([batch for _, batch in self._chunks], TEXT_SCHEMA).slice(0, n).combine_chunks()
-        fixed = {
+        fixed: dict[str, NDArray[np.generic]] = {
             "position": self.positions,
             "created_at": self.created_at,
             "appended_at": self.appended_at,
@@ -133,19 +135,13 @@ class GrowingSegment:
             "content_hash": self.content_hashes,
             "inverse_norm": self._inverse_norms,
         }
-        columns = {name: pa.array(values[:n]) for name, values in fixed.items()}
+        columns: dict[str, pa.Array[Any]] = {name: pa.array(values[:n]) for name, values in fixed.items()}
         columns["updated"] = pa.array(self.updated[:n])
-        columns["embedding"] = _fixed_binary(self._vectors[:n])
-        columns["code"] = _fixed_binary(self._bits[:n])
+        columns["embedding"] = fixed_binary(self._vectors[:n])
+        columns["code"] = fixed_binary(self._bits[:n])
         for name in TEXT_COLUMNS:
-            columns[name] = texts[name].combine_chunks()
+            columns[name] = whole(texts[name])
         return pa.table(columns)
-
-
-def _fixed_binary(values: NDArray[np.float32] | NDArray[np.uint8]) -> pa.FixedSizeBinaryArray:
-    """(n, w) as n binary values of w * itemsize bytes, without a copy."""
-    width = values.shape[1] * values.itemsize
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(values), [None, pa.py_buffer(values)])
 
 
 def _add[K](rows_of: dict[K, list[int] | int], key: K, row: int) -> None:

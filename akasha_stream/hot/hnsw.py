@@ -10,6 +10,9 @@ import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from akasha_stream.errors import SegmentCorrupt
+from akasha_stream.hot.segment_tables import SegmentTables
+
 
 def load_vss(con: duckdb.DuckDBPyConnection) -> None:
     """Load the extension from its wheel: signed, of this very DuckDB version, without a network."""
@@ -37,22 +40,30 @@ class IndexReader:
         self._lock = threading.Lock()
         self._attached = 0
         self._local = threading.local()
+        self._cursors: list[duckdb.DuckDBPyConnection] = []
 
     def attach(self, path: Path) -> SegmentIndex:
+        """Raises SegmentCorrupt where DuckDB can't open it."""
         with self._lock:
             self._attached += 1
             alias = f"segment_{self._attached}"
-            self._con.execute(f"ATTACH '{str(path).replace("'", "''")}' AS {alias} (READ_ONLY)")
-        return SegmentIndex(self, alias)
+            try:
+                self._con.execute(f"ATTACH '{str(path).replace("'", "''")}' AS {alias} (READ_ONLY)")
+            except duckdb.Error as exc:
+                raise SegmentCorrupt(f"{path}: {exc}") from exc
+        return SegmentIndex(self, alias, path)
 
     def detach(self, alias: str) -> None:
         with self._lock:
             self._con.execute(f"DETACH {alias}")
 
     def cursor(self, ef: int) -> duckdb.DuckDBPyConnection:
+        """This thread's; a cursor may be used by one thread at a time."""
         cursor: duckdb.DuckDBPyConnection | None = getattr(self._local, "cursor", None)
         if cursor is None:
-            cursor = self._local.cursor = self._con.cursor()
+            with self._lock:
+                cursor = self._local.cursor = self._con.cursor()
+                self._cursors.append(cursor)
             self._local.ef = None
         if self._local.ef != ef:
             cursor.execute(f"SET hnsw_ef_search = {int(ef)}")
@@ -60,28 +71,45 @@ class IndexReader:
         return cursor
 
     def close(self) -> None:
+        """When no index is used any more. Each open cursor would keep DuckDB and its files alive."""
         with self._lock:
+            for cursor in self._cursors:
+                cursor.close()
             self._con.close()
 
 
 class SegmentIndex:
     """search.segment.NearestIndex over one attached file."""
 
-    def __init__(self, reader: IndexReader, alias: str) -> None:
+    def __init__(self, reader: IndexReader, alias: str, path: Path) -> None:
         self._reader = reader
-        self.alias = alias
+        self._alias = alias
+        self._path = path
+        self._used = threading.Condition()
+        self._users = 0
+        self._closed = False
 
     def query(self, dimensions: int, n: int) -> str:
         """The one form that uses the index: ascending distance, and the distance not in the select list."""
         return (
-            f"SELECT row FROM {self.alias}.rows "  # noqa: S608
+            f"SELECT row FROM {self._alias}.rows "  # noqa: S608
             f"ORDER BY array_cosine_distance(embedding, ?::VARCHAR::FLOAT[{dimensions}]) LIMIT {int(n)}"
         )
 
     def nearest(self, query: NDArray[np.float32], n: int, ef: int) -> NDArray[np.int64]:
-        cursor = self._reader.cursor(max(ef, n))
-        found = cursor.execute(self.query(len(query), n), [vector_literal(query)]).fetchnumpy()["row"]
-        return np.asarray(found, np.int64)
+        """None are found once the index is closed: the search that still holds it goes by the bit codes."""
+        with self._used:
+            if self._closed:
+                return np.empty(0, np.int64)
+            self._users += 1
+        try:
+            cursor = self._reader.cursor(max(ef, n))
+            found = cursor.execute(self.query(len(query), n), [vector_literal(query)]).fetchnumpy()["row"]
+            return np.asarray(found, np.int64)
+        finally:
+            with self._used:
+                self._users -= 1
+                self._used.notify_all()
 
     def explain(self, query: NDArray[np.float32], n: int) -> str:
         """DuckDB's plan; names HNSW_INDEX_SCAN where the index is used."""
@@ -89,10 +117,15 @@ class SegmentIndex:
         rows = cursor.execute("EXPLAIN " + self.query(len(query), n), [vector_literal(query)]).fetchall()
         return "\n".join(str(row[1]) for row in rows)
 
-    def tombstones(self) -> list[tuple[int, int]]:
-        """(masked position, position that masks it) of the file."""
-        rows = self._reader.cursor(128).execute(f"SELECT position, by_position FROM {self.alias}.tombstones")  # noqa: S608
-        return [(int(a), int(b)) for a, b in rows.fetchall()]
+    def tables(self) -> SegmentTables:
+        """The file's other tables."""
+        return SegmentTables(self._reader.cursor(128), self._path, self._alias)
 
     def close(self) -> None:
-        self._reader.detach(self.alias)
+        """Let go of the file, after the searches that are in it."""
+        with self._used:
+            if self._closed:
+                return
+            self._closed = True
+            self._used.wait_for(lambda: not self._users)
+        self._reader.detach(self._alias)

@@ -58,12 +58,12 @@ class ShardKnown:
                 if segment.live[row]:
                     yield Stored(number, row)
 
-    def near(self, event: int, threshold: float, window_us: int) -> Iterable[Stored]:
+    def near(self, event: int, least: float, window_us: int) -> Iterable[Stored]:
         code = self._codes.find(self._hashed.systems[event])
         if code is None:
             return
-        vector = self._batch.embedding[event]
-        unit = vector / np.sqrt(float(vector @ vector))
+        vector = self._batch.embedding[event].astype(np.float64)
+        unit = (vector / np.sqrt(vector @ vector)).astype(np.float32)
         at = int(self._batch.created_at[event])
         for number, segment in enumerate(self._segments):
             view = segment.view()
@@ -71,7 +71,7 @@ class ShardKnown:
             rows = np.flatnonzero(mask)
             if len(rows):
                 cosine = (view.vectors(rows) @ unit) * view.inverse_norms[rows]
-                for row in rows[cosine >= threshold].tolist():
+                for row in rows[cosine >= least].tolist():
                     yield Stored(number, row)
 
     def payload_hash(self, row: Stored) -> int:
@@ -82,6 +82,10 @@ class ShardKnown:
 
     def content(self, row: Stored) -> str:
         return self._segments[row.segment].content(row.row)
+
+    def vector(self, row: Stored) -> NDArray[np.float32]:
+        vector: NDArray[np.float32] = self._segments[row.segment].vectors(np.array([row.row]))[0]
+        return vector
 
     def source_system(self, row: Stored) -> str:
         return self._codes.name(int(self._segments[row.segment].systems[row.row]))

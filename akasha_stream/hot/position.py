@@ -24,7 +24,7 @@ MAX_INDEX = (1 << 16) - 1
 class Place(NamedTuple):
     epoch: int
     offset: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a place
 
 
 def pack(epoch: int, offset: int, index: int) -> int:

@@ -9,11 +9,15 @@ What may lie there, and what becomes of it:
     .growing and .sealed          killed before the clean-up: .growing removed
     .sealed without .arrow        the memory-mapped form is made again
     .arrow without the others     left by hand: removed, it is derived
+    no .growing at all            a new one after the last .sealed, whose tables give windows and counters
+    .wal without its file         killed while a .growing was removed: removed
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +26,12 @@ import structlog
 from numpy.typing import NDArray
 
 from akasha_stream.errors import SegmentCorrupt
+from akasha_stream.hot.durable import remove
 from akasha_stream.hot.growing import GrowingSegment
-from akasha_stream.hot.hnsw import IndexReader
-from akasha_stream.hot.position import unpack
-from akasha_stream.hot.schema import SegmentName
+from akasha_stream.hot.hashes import strings
+from akasha_stream.hot.hnsw import IndexReader, SegmentIndex
+from akasha_stream.hot.position import MAX_OFFSET
+from akasha_stream.hot.schema import SegmentName, remove_growing
 from akasha_stream.hot.sealed import (
     SealedSegment,
     row_vectors,
@@ -33,8 +39,9 @@ from akasha_stream.hot.sealed import (
     write_arrow,
 )
 from akasha_stream.hot.segment import find_position
-from akasha_stream.hot.segment_file import Incarnation, Progress, SegmentFile
-from akasha_stream.hot.shard import ClosedSegment, Shard, new_growing
+from akasha_stream.hot.segment_file import SegmentFile
+from akasha_stream.hot.segment_tables import Incarnation, Progress, SegmentTables
+from akasha_stream.hot.shard import TABLE_ID, ClosedSegment, Shard, new_growing
 from akasha_stream.hot.state import ShardState
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import Settings
@@ -64,53 +71,66 @@ def open_shard(
     folder.mkdir(parents=True, exist_ok=True)
     kinds = _scan(folder)
     dimensions = settings.limits.dimensions
-    file, name = _youngest(folder, kinds, dimensions)
-    segments: list[GrowingSegment | SealedSegment] = []
-    tombstones: list[tuple[int, int]] = []
-    closed: list[tuple[SealedSegment, SegmentFile]] = []
-    end = 0
-    for older in sorted(kinds):
-        if older == name:
-            continue
-        segment, masks, left = _finished(folder, older, kinds[older], partition, dimensions, codes, reader)
-        segments.append(segment)
-        tombstones += masks
-        end = segment.end
-        if left is not None:
-            closed.append((segment, left))
-    if file is None or name is None:
-        name = SegmentName(segments[-1].name.epoch if segments else 0, end)
-        file = _first(folder, name, topic, partition, dimensions, incarnation)
-    progress = file.progress()
-    state = ShardState.restore(file.snapshot(), settings.windows, dimensions, partition)
-    growing = new_growing(name, partition, settings, codes)
-    _read_back(file, growing, state, progress, dimensions)
-    segments.append(growing)
-    _mask(segments, [*tombstones, *file.tombstones()])
-    file.read_back_done()
-    shard = Shard(
-        folder,
-        topic=topic,
-        partition=partition,
-        settings=settings,
-        codes=codes,
-        on_closed=on_closed,
-        segments=segments,
-        file=file,
-        state=state,
-        progress=progress,
-        incarnation=file.incarnation(),
-    )
-    for segment, left in closed:
-        on_closed(ClosedSegment(shard, segment, left, segment.end))
+    with contextlib.ExitStack() as undo:  # of what was opened, where something can't be
+        file, name = _youngest(folder, kinds, dimensions)
+        if file is not None:
+            undo.callback(file.close)
+        older = [
+            _finished(
+                folder,
+                each,
+                kinds[each],
+                partition=partition,
+                dimensions=dimensions,
+                codes=codes,
+                reader=reader,
+                undo=undo,
+            )
+            for each in sorted(kinds)
+            if each != name
+        ]
+        if file is None or name is None:
+            # Rows may have been taken back: the lookups that this copy's name stands for are of no use.
+            remove(folder / TABLE_ID)
+            name, file = _next(
+                folder, older, topic=topic, partition=partition, settings=settings, incarnation=incarnation
+            )
+            undo.callback(file.close)
+        tables = file.tables()
+        progress = tables.progress()
+        state = ShardState.restore(tables.snapshot(), settings.windows, dimensions, partition)
+        growing = new_growing(name, partition, settings, codes, least=progress.events)
+        rows, dropped = tables.rows(dimensions), tables.dropped()
+        growing.append(rows, row_vectors(rows, dimensions))
+        _fold(state, rows, dropped, progress, dimensions)
+        segments: list[GrowingSegment | SealedSegment] = [*(each.segment for each in older), growing]
+        _mask(segments, [*(mask for each in older for mask in each.tombstones), *tables.tombstones()])
+        file.limit_memory()
+        shard = Shard(
+            folder,
+            topic=topic,
+            partition=partition,
+            settings=settings,
+            codes=codes,
+            on_closed=on_closed,
+            segments=segments,
+            file=file,
+            state=state,
+            progress=progress,
+            incarnation=tables.incarnation(),
+        )
+        undo.pop_all()
+    for each in older:
+        if each.file is not None:
+            on_closed(ClosedSegment(shard, each.segment, each.file, each.segment.end))
     return shard
 
 
 def _scan(folder: Path) -> dict[SegmentName, set[str]]:
     kinds: dict[SegmentName, set[str]] = {}
     for path in sorted(folder.iterdir()):
-        if ".tmp" in path.suffixes:
-            _remove(path)
+        if ".tmp" in path.suffixes or (path.suffix == ".wal" and not path.with_suffix("").exists()):
+            remove(path)
             continue
         parsed = SegmentName.parse(path.name)
         if parsed is not None:
@@ -135,6 +155,8 @@ def _youngest(
             return None, None
         file = SegmentFile.open(name.growing(folder), dimensions=dimensions)
         if file is not None:
+            # One that was finished, and lost its successor, grows on: its Arrow file would lack the rest.
+            remove(name.arrow(folder))
             return file, name
         log.info("half-created segment removed", segment=str(name), folder=str(folder))
         remove_growing(folder, name)
@@ -142,72 +164,92 @@ def _youngest(
     return None, None
 
 
-def _first(
-    folder: Path, name: SegmentName, topic: str, partition: int, dimensions: int, incarnation: Incarnation
-) -> SegmentFile:
-    return SegmentFile.create(
+@dataclass(frozen=True, slots=True)
+class _Finished:
+    segment: SealedSegment
+    tables: SegmentTables
+    tombstones: list[tuple[int, int]]
+    file: SegmentFile | None
+    """The growing file, where it is still to be rewritten."""
+
+
+def _next(
+    folder: Path,
+    older: Sequence[_Finished],
+    *,
+    topic: str,
+    partition: int,
+    settings: Settings,
+    incarnation: Incarnation,
+) -> tuple[SegmentName, SegmentFile]:
+    """A growing segment where there is none: the shard's first, or after one that lost its successor."""
+    progress, snapshot = Progress(next_offset=0), []
+    name = SegmentName(0, 0)
+    if older:
+        last = older[-1]
+        dimensions = settings.limits.dimensions
+        before, rows = last.tables.progress(), last.tables.rows(dimensions)
+        state = ShardState.restore(last.tables.snapshot(), settings.windows, dimensions, partition)
+        _fold(state, rows, last.tables.dropped(), before, dimensions)
+        progress = replace(before, first_timestamp_ms=None, events=0, digests_acked=0)
+        snapshot, incarnation = state.snapshot(), last.tables.incarnation()
+        name = SegmentName(last.segment.name.epoch, before.next_offset)
+        log.warning(
+            "the youngest segment is gone, reading goes on after the one before",
+            topic=topic,
+            partition=partition,
+            offset=before.next_offset,
+        )
+    file = SegmentFile.create(
         folder,
         name,
         topic=topic,
         partition=partition,
-        dimensions=dimensions,
+        dimensions=settings.limits.dimensions,
         incarnation=incarnation,
-        progress=Progress(next_offset=name.start),
-        snapshot=[],
+        progress=progress,
+        snapshot=snapshot,
     )
+    return name, file
 
 
 def _finished(
     folder: Path,
     name: SegmentName,
     kinds: set[str],
+    *,
     partition: int,
     dimensions: int,
     codes: SystemCodes,
     reader: IndexReader,
-) -> tuple[SealedSegment, list[tuple[int, int]], SegmentFile | None]:
-    """A finished segment, its tombstones, and its growing file where it is still to be rewritten."""
-    arrow = name.arrow(folder)
+    undo: contextlib.ExitStack,
+) -> _Finished:
+    """A finished segment; whatever it opens is closed again by `undo`."""
+    file: SegmentFile | None = None
+    index: SegmentIndex | None = None
     if "sealed.duckdb" in kinds:
         index = reader.attach(name.sealed(folder))
-        if "arrow" not in kinds:
-            cursor = reader.cursor(128)
-            bounds = cursor.execute(f"SELECT max(next_offset) FROM {index.alias}.commits").fetchone()  # noqa: S608
-            rows = cursor.execute(f"SELECT * FROM {index.alias}.rows ORDER BY position").to_arrow_table()  # noqa: S608
-            table = _arrow_of_sealed(rows, dimensions)
-            write_arrow(arrow, table, dimensions=dimensions, end=int(bounds[0]) if bounds else name.start)
-        segment = SealedSegment(name, partition, arrow, dimensions, codes)
-        segment.index = index
-        return segment, index.tombstones(), None
-    file = SegmentFile.open(name.growing(folder), dimensions=dimensions)
-    if file is None:
-        raise SegmentCorrupt(f"{name.growing(folder)}: empty, though a later segment exists")
+        undo.callback(index.close)
+        tables = index.tables()
+    else:
+        file = SegmentFile.open(name.growing(folder), dimensions=dimensions)
+        if file is None:
+            raise SegmentCorrupt(f"{name.growing(folder)}: empty, though a later segment exists")
+        undo.callback(file.close)
+        tables = file.tables()
+    tables.check(dimensions)
+    arrow = name.arrow(folder)
     if "arrow" not in kinds:
-        table = with_search_columns(file.rows(dimensions), dimensions)
-        write_arrow(arrow, table, dimensions=dimensions, end=file.progress().next_offset)
-    return SealedSegment(name, partition, arrow, dimensions, codes), file.tombstones(), file
+        table = with_search_columns(tables.rows(dimensions), dimensions)
+        write_arrow(arrow, table, dimensions=dimensions, end=tables.progress().next_offset)
+    segment = SealedSegment(name, partition, arrow, dimensions, codes)
+    segment.index = index
+    return _Finished(segment, tables, tables.tombstones(), file)
 
 
-def _arrow_of_sealed(table: pa.Table, dimensions: int) -> pa.Table:
-    """A sealed file's rows, FLOAT[d], in the form of the Arrow file: d * 4 bytes."""
-    table = table.combine_chunks()
-    lists = table["embedding"].combine_chunks()
-    if isinstance(lists, pa.ChunkedArray):
-        lists = lists.chunk(0)
-    vectors: NDArray[np.float32] = np.ascontiguousarray(lists.flatten().to_numpy(zero_copy_only=False), np.float32)
-    binary = pa.FixedSizeBinaryArray.from_buffers(pa.binary(4 * dimensions), len(lists), [None, pa.py_buffer(vectors)])
-    rows = table.drop_columns(["row", "embedding"]).append_column("embedding", binary)
-    return with_search_columns(rows, dimensions)
-
-
-def _read_back(
-    file: SegmentFile, growing: GrowingSegment, state: ShardState, progress: Progress, dimensions: int
-) -> None:
-    """Fill the growing segment from its file and fold windows and counters over its log."""
-    rows, dropped = file.rows(dimensions), file.dropped()
-    vectors = row_vectors(rows, dimensions)
-    growing.append(rows, vectors)
-    for systems, created, outcome, batch, offset in _history(rows, vectors, dropped):
+def _fold(state: ShardState, rows: pa.Table, dropped: pa.Table, progress: Progress, dimensions: int) -> None:
+    """Fold windows and counters over a segment's log, from what it began with."""
+    for systems, created, outcome, batch, offset in _history(rows, row_vectors(rows, dimensions), dropped):
         state.commit(state.prepare(systems, created, outcome, batch, offset), systems, outcome)
     state.acknowledged(progress.digests_acked)
 
@@ -220,7 +262,7 @@ def _history(
     positions = np.concatenate([rows["position"].to_numpy(), dropped["position"].to_numpy()])
     created = np.concatenate([rows["created_at"].to_numpy(), dropped["created_at"].to_numpy()])
     outcome = np.concatenate([stored, dropped["outcome"].to_numpy().astype(np.uint8)])
-    systems = rows["source_system"].to_pylist() + dropped["source_system"].to_pylist()
+    systems = strings(rows["source_system"]) + strings(dropped["source_system"])
     order = np.argsort(positions, kind="stable")
     n = rows.num_rows
     for start in range(0, len(order), FOLD_ROWS):
@@ -228,11 +270,11 @@ def _history(
         batch = np.zeros((len(part), vectors.shape[1]), np.float32)
         has_vector = part < n
         batch[has_vector] = vectors[part[has_vector]]
-        offsets = np.array([unpack(int(position)).offset for position in positions[part]], np.int64)
+        offsets = positions[part] >> 16 & MAX_OFFSET
         yield [systems[i] for i in part.tolist()], created[part], outcome[part], batch, offsets
 
 
-def _mask(segments: list[GrowingSegment | SealedSegment], tombstones: list[tuple[int, int]]) -> None:
+def _mask(segments: Sequence[GrowingSegment | SealedSegment], tombstones: list[tuple[int, int]]) -> None:
     """Apply tombstones; those of rows that compaction dropped find nothing."""
     for position, _ in tombstones:
         for segment in reversed(segments):
@@ -240,25 +282,3 @@ def _mask(segments: list[GrowingSegment | SealedSegment], tombstones: list[tuple
             if row is not None:
                 segment.live[row] = False
                 break
-
-
-def remove_growing(folder: Path, name: SegmentName) -> None:
-    path = name.growing(folder)
-    # The WAL goes last: a file without its WAL would look whole and lack rows, a WAL alone is ignored.
-    _remove(path)
-    _remove(path.with_name(f"{path.name}.wal"))
-    spilled = path.with_name(f"{path.name}.tmp")
-    if spilled.exists():
-        _remove(spilled)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        for inner in path.iterdir():
-            _remove(inner)
-        path.rmdir()
-    else:
-        path.unlink(missing_ok=True)
-
-
-__all__ = ["open_shard", "remove_growing"]

@@ -15,9 +15,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pyarrow as pa
+
+from akasha_stream.hot.durable import remove
 
 FORMAT = 1
 
@@ -48,42 +51,39 @@ ROW_COLUMNS = (
 
 def row_schema(dimensions: int) -> pa.Schema:
     """Arrow schema of `rows` on their way in and out."""
-    return pa.schema(
-        [
-            pa.field("position", pa.int64(), False),
-            pa.field("source_system", pa.string(), False),
-            pa.field("event_id", pa.string(), False),
-            pa.field("content", pa.string(), False),
-            pa.field("embedding", pa.binary(4 * dimensions), False),
-            pa.field("model", pa.string(), False),
-            pa.field("metadata", pa.string(), False),
-            pa.field("created_at", pa.int64(), False),
-            pa.field("appended_at", pa.int64(), False),
-            pa.field("updated", pa.bool_(), False),
-            pa.field("identity_hash", pa.uint64(), False),
-            pa.field("payload_hash", pa.uint64(), False),
-            pa.field("content_hash", pa.uint64(), False),
-        ]
-    )
-
-
-TOMBSTONE_SCHEMA = pa.schema(
-    [
+    fields: list[pa.Field[Any]] = [
         pa.field("position", pa.int64(), False),
-        pa.field("by_position", pa.int64(), False),
-        pa.field("deleted", pa.bool_(), False),
         pa.field("source_system", pa.string(), False),
         pa.field("event_id", pa.string(), False),
-    ]
-)
-DROPPED_SCHEMA = pa.schema(
-    [
-        pa.field("position", pa.int64(), False),
-        pa.field("source_system", pa.string(), False),
+        pa.field("content", pa.string(), False),
+        pa.field("embedding", pa.binary(4 * dimensions), False),
+        pa.field("model", pa.string(), False),
+        pa.field("metadata", pa.string(), False),
         pa.field("created_at", pa.int64(), False),
-        pa.field("outcome", pa.uint8(), False),
+        pa.field("appended_at", pa.int64(), False),
+        pa.field("updated", pa.bool_(), False),
+        pa.field("identity_hash", pa.uint64(), False),
+        pa.field("payload_hash", pa.uint64(), False),
+        pa.field("content_hash", pa.uint64(), False),
     ]
-)
+    return pa.schema(fields)
+
+
+_TOMBSTONE_FIELDS: list[pa.Field[Any]] = [
+    pa.field("position", pa.int64(), False),
+    pa.field("by_position", pa.int64(), False),
+    pa.field("deleted", pa.bool_(), False),
+    pa.field("source_system", pa.string(), False),
+    pa.field("event_id", pa.string(), False),
+]
+TOMBSTONE_SCHEMA = pa.schema(_TOMBSTONE_FIELDS)
+_DROPPED_FIELDS: list[pa.Field[Any]] = [
+    pa.field("position", pa.int64(), False),
+    pa.field("source_system", pa.string(), False),
+    pa.field("created_at", pa.int64(), False),
+    pa.field("outcome", pa.uint8(), False),
+]
+DROPPED_SCHEMA = pa.schema(_DROPPED_FIELDS)
 
 _NAME = re.compile(r"^(?P<epoch>\d{2,3})-(?P<start>\d{20})\.(?P<kind>growing\.duckdb|sealed\.duckdb|arrow)$")
 
@@ -114,6 +114,15 @@ class SegmentName:
         if match is None:
             return None
         return cls(int(match["epoch"]), int(match["start"])), match["kind"]
+
+
+def remove_growing(folder: Path, name: SegmentName) -> None:
+    """Remove a growing file with all that DuckDB put beside it."""
+    path = name.growing(folder)
+    # The WAL goes last: a file without its WAL would look whole and lack rows, a WAL alone is ignored.
+    remove(path)
+    remove(path.with_name(f"{path.name}.wal"))
+    remove(path.with_name(f"{path.name}.tmp"))
 
 
 MEMORY_LIMIT = "48MB"

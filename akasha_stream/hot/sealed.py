@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from akasha_stream.errors import SegmentCorrupt
 from akasha_stream.hot.durable import write_whole
-from akasha_stream.hot.hashes import identity_key
+from akasha_stream.hot.hashes import identity_key, strings
+from akasha_stream.hot.hnsw import SegmentIndex
 from akasha_stream.hot.schema import FORMAT, SegmentName
-from akasha_stream.hot.segment import TEXT_COLUMNS, View, binary_codes, inverse_norms
-from akasha_stream.search.segment import NearestIndex, SystemCodes
+from akasha_stream.hot.segment import TEXT_COLUMNS, View, binary_codes, fixed_binary, inverse_norms, matrix
+from akasha_stream.search.segment import SystemCodes
 
 
 def write_arrow(path: Path, table: pa.Table, *, dimensions: int, end: int) -> None:
@@ -33,25 +34,14 @@ def with_search_columns(rows: pa.Table, dimensions: int) -> pa.Table:
     """Add bit codes and inverse norms to rows of schema.row_schema."""
     vectors = row_vectors(rows, dimensions)
     codes = binary_codes(vectors)
-    code = pa.FixedSizeBinaryArray.from_buffers(
-        pa.binary(dimensions // 8), len(vectors), [None, pa.py_buffer(np.ascontiguousarray(codes))]
+    return rows.append_column("code", fixed_binary(codes)).append_column(
+        "inverse_norm", pa.array(inverse_norms(vectors))
     )
-    return rows.append_column("code", code).append_column("inverse_norm", pa.array(inverse_norms(vectors)))
 
 
 def row_vectors(rows: pa.Table, dimensions: int) -> NDArray[np.float32]:
-    """(n, dimensions) of the embedding column of a table with at most one chunk."""
-    column = rows["embedding"]
-    if column.num_chunks == 0 or rows.num_rows == 0:
-        return np.empty((0, dimensions), np.float32)
-    return _matrix(column.combine_chunks(), np.dtype(np.float32), dimensions)
-
-
-def _matrix[T: np.generic](column: pa.Array, dtype: np.dtype[T], width: int) -> NDArray[T]:
-    if isinstance(column, pa.ChunkedArray):
-        column = column.chunk(0)
-    flat = np.frombuffer(column.buffers()[1], dtype, count=(column.offset + len(column)) * width)
-    return flat[column.offset * width :].reshape(len(column), width)
+    """(n, dimensions) of the embedding column of rows of schema.row_schema."""
+    return matrix(rows["embedding"], np.dtype(np.float32), dimensions)
 
 
 class SealedSegment:
@@ -68,11 +58,13 @@ class SealedSegment:
             self.end = int(marks["akasha.end"])
             found = int(marks["akasha.dimensions"])
             self._build(table, dimensions, codes)
-        except (pa.ArrowInvalid, KeyError, ValueError, OSError) as exc:
-            raise SegmentCorrupt(f"{arrow}: not a readable segment: {exc}") from exc
+        except (pa.ArrowException, KeyError, ValueError, IndexError, OSError) as exc:
+            raise SegmentCorrupt(
+                f"{arrow}: not a readable segment: {exc}. It is derived: delete it, and it is made again"
+            ) from exc
         if found != dimensions:
             raise SegmentCorrupt(f"{arrow}: holds vectors of {found} dimensions, limits.dimensions is {dimensions}")
-        self.index: NearestIndex | None = None
+        self.index: SegmentIndex | None = None
 
     def _build(self, table: pa.Table, dimensions: int, codes: SystemCodes) -> None:
         self._rows = table.num_rows
@@ -91,15 +83,11 @@ class SealedSegment:
         self.appended_at = numbers("appended_at").astype(np.int64, copy=False)
         self.payload_hashes = numbers("payload_hash").astype(np.uint64, copy=False)
         self._inverse_norms = numbers("inverse_norm").astype(np.float32, copy=False)
-        if self._rows:
-            self._vectors = _matrix(table["embedding"], np.dtype(np.float32), dimensions)
-            self._bits = _matrix(table["code"], np.dtype(np.uint8), dimensions // 8)
-        else:
-            self._vectors = np.empty((0, dimensions), np.float32)
-            self._bits = np.empty((0, dimensions // 8), np.uint8)
+        self._vectors = matrix(table["embedding"], np.dtype(np.float32), dimensions)
+        self._bits = matrix(table["code"], np.dtype(np.uint8), dimensions // 8)
         self.live = np.ones(self._rows, np.bool_)
         names = self._batch.column(0).dictionary_encode()
-        mapping = np.array([codes.code(name) for name in names.dictionary.to_pylist()], np.int32)
+        mapping = np.array([codes.code(name) for name in strings(names.dictionary)], np.int32)
         self.systems = mapping[names.indices.to_numpy()] if self._rows else np.empty(0, np.int32)
         identity = numbers("identity_hash").astype(np.uint64, copy=False)
         self._identity_order = np.argsort(identity, kind="stable").astype(np.int32)
@@ -159,7 +147,8 @@ def _contains(ordered: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArra
     if not len(ordered):
         return np.zeros(len(hashes), np.bool_)
     at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
-    return ordered[at] == hashes
+    hits: NDArray[np.bool_] = ordered[at] == hashes
+    return hits
 
 
 def _equal_range(ordered: NDArray[np.uint64], order: NDArray[np.int32], value: int) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from akasha_stream.errors import AkashaError, ShardError
 from akasha_stream.hot.durable import passed
 from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hnsw import IndexReader
-from akasha_stream.hot.recovery import remove_growing
+from akasha_stream.hot.schema import remove_growing
 from akasha_stream.hot.sealed import SealedSegment, write_arrow
 from akasha_stream.hot.shard import ClosedSegment, Shard
 from akasha_stream.search.segment import SystemCodes
@@ -50,7 +51,7 @@ class Sealer:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
-        self._building: Shard | None = None
+        self._current: list[ClosedSegment] = []
         self._closing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._indexing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._threads = [
@@ -77,16 +78,20 @@ class Sealer:
     def release(self, shard: Shard) -> None:
         """Drop the work of a closed shard and let go of its files; returns when that is done."""
         with self._changed:
-            if self._building is shard and self._process is not None:
+            for closed in [each for each in self._waiting if each.shard is shard and each not in self._current]:
+                self._waiting.remove(closed)
+                closed.file.close()
+            if self._process is not None and any(each.shard is shard for each in self._current):
                 self._process.kill()
             self._changed.wait_for(lambda: all(each.shard is not shard for each in self._waiting))
 
     def close(self) -> None:
         """Stop; what is unfinished is found again when the shard is opened."""
-        self._stop.set()
-        process = self._process
-        if process is not None:
-            process.kill()
+        with self._changed:
+            self._stop.set()
+            if self._process is not None:
+                self._process.kill()
+            self._changed.notify_all()
         for work in (self._closing, self._indexing):
             work.put(None)
         for thread in self._threads:
@@ -100,29 +105,44 @@ class Sealer:
         """Do one of the two steps for each segment of a queue; what `finish` returns has the other step to go."""
         while (closed := work.get()) is not None:
             following: ClosedSegment | None = None
-            while not (self._stop.is_set() or closed.shard.closed):
+            with self._changed:
+                if closed not in self._waiting:  # its shard was released meanwhile
+                    continue
+                self._current.append(closed)
+            if not self._given_up(closed):
                 try:
                     following = finish(closed)
-                    break
                 except Exception as exc:  # whatever it was, the segment stays searchable and is tried again
-                    if closed.shard.closed or self._stop.is_set():
-                        break
-                    log.warning(
-                        "segment not sealed, will try again",
-                        segment=str(closed.segment.name),
-                        error=str(exc),
-                        exc_info=not isinstance(exc, (AkashaError, OSError)),
-                    )
-                    self._stop.wait(RETRY_S)
+                    if self._retried(closed, exc):
+                        work.put(closed)  # behind the others: one that can't be finished must not hold them up
+                        del closed, following
+                        continue
             closed.file.close()
             with self._changed:
-                self._waiting = [each for each in self._waiting if each is not closed]
+                self._current.remove(closed)
+                self._waiting.remove(closed)
                 if following is not None:
                     self._waiting.append(following)
                     self._indexing.put(following)
                 self._changed.notify_all()
             # Neither the name nor the frame may keep a growing segment's arrays until the next one comes.
             del closed, following
+
+    def _given_up(self, closed: ClosedSegment) -> bool:
+        return self._stop.is_set() or closed.shard.closed
+
+    def _retried(self, closed: ClosedSegment, error: Exception) -> bool:
+        """Wait before the next try; False where there is to be none."""
+        if self._given_up(closed):
+            return False
+        log.warning(
+            "segment not sealed, will try again",
+            segment=str(closed.segment.name),
+            error=str(error),
+            exc_info=not isinstance(error, (AkashaError, OSError)),
+        )
+        with self._changed:
+            return not self._changed.wait_for(lambda: self._given_up(closed), RETRY_S)
 
     def _map(self, closed: ClosedSegment) -> ClosedSegment | None:
         """Write the memory-mapped form, put it in the growing one's place, close the file."""
@@ -154,13 +174,15 @@ class Sealer:
         shard, segment, folder = closed.shard, closed.segment, closed.shard.folder
         assert isinstance(segment, SealedSegment)
         started = time.monotonic()
-        self._building = shard
-        try:
+        if segment.index is None:  # else an earlier try failed to remove the growing file
             self._build(closed)
-        finally:
-            self._building = None
-        passed("index built")
-        segment.index = self._reader.attach(segment.name.sealed(folder))
+            passed("index built")
+            index = self._reader.attach(segment.name.sealed(folder))
+            with shard.lock:
+                if shard.closed:
+                    index.close()
+                    return
+                segment.index = index
         remove_growing(folder, segment.name)
         passed("growing removed")
         log.info(
@@ -172,6 +194,7 @@ class Sealer:
         )
 
     def _build(self, closed: ClosedSegment) -> None:
+        """Raises ShardError where the builder failed, or was not wanted any more."""
         name, folder, hot = closed.segment.name, closed.shard.folder, self._settings.hot
         command = [
             sys.executable,
@@ -182,15 +205,22 @@ class Sealer:
             str(name.sealed(folder)),
             str(hot.hnsw_m),
             str(hot.hnsw_ef_construction),
+            str(os.getpid()),
         ]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        with self._changed:  # so that release() and close() either see the process or prevent it
+            if self._given_up(closed):
+                raise ShardError(f"shard {closed.shard.partition} was closed")
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+            self._process, self._building = process, closed.shard
         try:
-            _, errors = self._process.communicate()
-            code = self._process.returncode
+            _, errors = process.communicate()
+            code = process.returncode
         finally:
-            self._process = None
+            with self._changed:
+                self._process = None
+                self._building = None
         if code:
             tail = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
             raise ShardError(f"index of segment {name} was not built: {tail[0]}")

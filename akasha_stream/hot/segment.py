@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from akasha_stream.hot.hashes import strings
 from akasha_stream.hot.position import unpack
 from akasha_stream.hot.schema import SegmentName
 from akasha_stream.search.segment import NearestIndex, StoredRow
 
 TEXT_COLUMNS = ("source_system", "event_id", "content", "model", "metadata")
-TEXT_SCHEMA = pa.schema([pa.field(name, pa.string(), False) for name in TEXT_COLUMNS])
+_TEXT_FIELDS: list[pa.Field[Any]] = [pa.field(name, pa.string(), False) for name in TEXT_COLUMNS]
+TEXT_SCHEMA = pa.schema(_TEXT_FIELDS)
 
 
 def binary_codes(vectors: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -29,6 +32,36 @@ def inverse_norms(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     inverted: NDArray[np.float32] = (1.0 / norms).astype(np.float32)
     return inverted
+
+
+def whole(column: pa.ChunkedArray[Any]) -> pa.Array[Any]:
+    """A column as one array; without a copy where it has one chunk."""
+    chunks = column.chunks
+    array: pa.Array[Any] = chunks[0] if len(chunks) == 1 else pa.concat_arrays([*chunks, pa.array([], column.type)])
+    return array
+
+
+def fixed_binary(values: NDArray[np.float32] | NDArray[np.uint8]) -> pa.Array[Any]:
+    """(n, w), C-contiguous, as n binary values of w * itemsize bytes, without a copy."""
+    width = values.shape[1] * values.itemsize
+    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(values), [None, pa.py_buffer(values)])
+
+
+def matrix[T: np.generic](column: pa.ChunkedArray[Any], dtype: np.dtype[T], width: int) -> NDArray[T]:
+    """A column of `fixed_binary` as (n, width); without a copy where it has one chunk."""
+    array = whole(column)
+    values = array.buffers()[1]
+    if values is None or not len(array):
+        return np.empty((0, width), dtype)
+    flat = np.frombuffer(values, dtype, count=(array.offset + len(array)) * width)
+    return flat[array.offset * width :].reshape(len(array), width)
+
+
+def lists_matrix(column: pa.ChunkedArray[Any], width: int) -> NDArray[np.float32]:
+    """A column of FLOAT[width] as (n, width)."""
+    lists = whole(column)
+    flat = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
+    return np.ascontiguousarray(flat, np.float32).reshape(len(lists), width)
 
 
 class Segment(Protocol):
@@ -108,16 +141,19 @@ class View:
             position=position,
         )
 
-    def metadata(self) -> pa.ChunkedArray:
+    def metadata(self) -> pa.ChunkedArray[pa.StringScalar]:
         """(rows,) canonical JSON"""
-        column = pa.chunked_array([batch.column(4) for _, batch in self._chunks], pa.string())
+        column: pa.ChunkedArray[pa.StringScalar] = pa.chunked_array(
+            [batch.column(4) for _, batch in self._chunks], pa.string()
+        )
         return column.slice(0, self.rows)
 
     def identities(self) -> Iterator[tuple[str, str, int]]:
         """(source system, event id, position) of every live row."""
         for start, batch in self._chunks:
+            # A growing segment may have merged later rows into the batch since the view was made.
             alive = np.flatnonzero(self.live[start : start + len(batch)])
-            systems, ids = batch.column(0).to_pylist(), batch.column(1).to_pylist()
+            systems, ids = strings(batch.column(0)), strings(batch.column(1))
             for at in alive.tolist():
                 yield systems[at], ids[at], int(self.positions[start + at])
 

@@ -1,10 +1,9 @@
-"""A growing DuckDB file: created, written in transactions, read back."""
+"""A growing DuckDB file: created, written in transactions, checkpointed."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -19,58 +18,19 @@ from akasha_stream.hot.schema import (
     SegmentName,
     connect_growing,
     limit_memory,
-    row_schema,
+    remove_growing,
 )
+from akasha_stream.hot.segment_tables import Incarnation, Progress, SegmentTables, SnapshotRow
 
+_SNAPSHOT_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("kind", pa.string()),
+    ("key", pa.string()),
+    ("number", pa.int64()),
+    ("state", pa.binary()),
+]
+_SNAPSHOT_SCHEMA = pa.schema(_SNAPSHOT_FIELDS)
 
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """Which log a shard's offsets belong to; None where the broker does not say."""
-
-    cluster_id: str | None = None
-    topic_id: str | None = None
-
-    def differs_from(self, other: Incarnation) -> bool:
-        """True only where both know: an unknown incarnation never throws stored offsets away."""
-        return (
-            self.topic_id is not None
-            and other.topic_id is not None
-            and (self.topic_id != other.topic_id or self.cluster_id != other.cluster_id)
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a segment is: the newest row of `commits`."""
-
-    next_offset: int
-    last_offset: int | None = None
-    last_timestamp_ms: int | None = None
-    last_fingerprint: int | None = None
-    """xxh3-64 of the last record: tells this log from another one with the same name."""
-    first_timestamp_ms: int | None = None
-    """Of the segment's first record."""
-    events: int = 0
-    """Events of the segment as they stand in the log, dropped ones included."""
-    dead_letters: int = 0
-    """In all of the shard's life."""
-    digests_acked: int = 0
-    """How many digests, in the order they closed since the segment began, Kafka has acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
-class SnapshotRow:
-    """State that a segment begins with: (kind, key, number, bytes)."""
-
-    kind: str
-    key: str
-    number: int
-    state: bytes
-
-
-_SNAPSHOT_SCHEMA = pa.schema(
-    [("kind", pa.string()), ("key", pa.string()), ("number", pa.int64()), ("state", pa.binary())]
-)
+__all__ = ["Incarnation", "Progress", "SegmentFile", "SnapshotRow"]
 
 
 class SegmentFile:
@@ -79,7 +39,7 @@ class SegmentFile:
     def __init__(self, path: Path, con: duckdb.DuckDBPyConnection) -> None:
         self.path = path
         self._con = con
-        self._closed = False
+        self._closed = self._checkpointed = False
 
     @classmethod
     def create(
@@ -96,28 +56,34 @@ class SegmentFile:
     ) -> SegmentFile:
         """Create a segment's file with the state that it begins with, in one transaction."""
         path = name.growing(folder)
+        # An earlier try may have left it, whole (its COMMIT in doubt) or in part, or only its WAL.
+        remove_growing(folder, name)
         self = cls(path, _connect(path))
-        with self.transaction():
-            self._con.execute(GROWING_TABLES)
-            self._con.execute(
-                "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    FORMAT,
-                    topic,
-                    partition,
-                    name.epoch,
-                    name.start,
-                    incarnation.cluster_id,
-                    incarnation.topic_id,
-                    dimensions,
-                ],
-            )
-            if snapshot:
-                rows = [{"kind": r.kind, "key": r.key, "number": r.number, "state": r.state} for r in snapshot]
-                self.insert("snapshot", pa.Table.from_pylist(rows, _SNAPSHOT_SCHEMA))
-            self.insert_progress(progress)
-        sync_folder(folder)
-        limit_memory(self._con)
+        try:
+            with self.transaction():
+                self._con.execute(GROWING_TABLES)
+                self._con.execute(
+                    "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    [
+                        FORMAT,
+                        topic,
+                        partition,
+                        name.epoch,
+                        name.start,
+                        incarnation.cluster_id,
+                        incarnation.topic_id,
+                        dimensions,
+                    ],
+                )
+                if snapshot:
+                    rows = [{"kind": r.kind, "key": r.key, "number": r.number, "state": r.state} for r in snapshot]
+                    self.insert("snapshot", pa.Table.from_pylist(rows, _SNAPSHOT_SCHEMA))
+                self.insert_progress(progress)
+            sync_folder(folder)
+        except BaseException:
+            self.close()
+            raise
+        self.limit_memory()
         return self
 
     @classmethod
@@ -125,19 +91,15 @@ class SegmentFile:
         """Open a file for writing, replaying its WAL. None where it was never finished being created."""
         self = cls(path, _connect(path))
         try:
-            found = self._con.execute("SELECT format, dimensions FROM segment").fetchone()
-        except duckdb.CatalogException:
-            found = None
-        if found is None:
-            # Killed between creating the file and the transaction that fills it: it holds nothing.
+            found = self._con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'segment'").fetchone()
+            if found == (0,):
+                # Killed between creating the file and the transaction that fills it: it holds nothing.
+                self.close()
+                return None
+            self.tables().check(dimensions)
+        except BaseException:
             self.close()
-            return None
-        if found[0] != FORMAT:
-            self.close()
-            raise SegmentCorrupt(f"{path}: on-disk format {found[0]}, this release reads {FORMAT}")
-        if found[1] != dimensions:
-            self.close()
-            raise SegmentCorrupt(f"{path}: holds vectors of {found[1]} dimensions, limits.dimensions is {dimensions}")
+            raise
         return self
 
     @contextlib.contextmanager
@@ -147,10 +109,12 @@ class SegmentFile:
             self._con.execute("BEGIN TRANSACTION")
             yield
             self._con.execute("COMMIT")
-        except (duckdb.Error, OSError, MemoryError) as exc:
+        except BaseException as exc:
             with contextlib.suppress(duckdb.Error):
                 self._con.execute("ROLLBACK")
-            raise ShardWriteError(f"{self.path}: {exc}") from exc
+            if isinstance(exc, (duckdb.Error, OSError, MemoryError)):
+                raise ShardWriteError(f"{self.path}: {exc}") from exc
+            raise
 
     def insert(self, table: str, rows: pa.Table) -> None:
         self._con.register("incoming", rows)
@@ -176,44 +140,34 @@ class SegmentFile:
         )
 
     def progress(self) -> Progress:
-        row = self._con.execute("SELECT * FROM commits ORDER BY rowid DESC LIMIT 1").fetchone()
-        if row is None:
-            raise SegmentCorrupt(f"{self.path}: has no progress")
-        return Progress(*row)
+        return self.tables().progress()
 
-    def incarnation(self) -> Incarnation:
-        row = self._con.execute("SELECT cluster_id, topic_id FROM segment").fetchone()
-        return Incarnation() if row is None else Incarnation(*row)
+    def tables(self) -> SegmentTables:
+        """What is committed."""
+        return SegmentTables(self._con, self.path)
 
-    def snapshot(self) -> list[SnapshotRow]:
-        rows = self._con.execute("SELECT kind, key, number, state FROM snapshot ORDER BY rowid").fetchall()
-        return [SnapshotRow(*row) for row in rows]
-
-    def rows(self, dimensions: int) -> pa.Table:
-        """All rows by position, schema.row_schema, each column one chunk."""
-        table = self._con.execute(f"SELECT {ROW_COLUMNS} FROM rows ORDER BY position").to_arrow_table()  # noqa: S608
-        return table.cast(row_schema(dimensions)).combine_chunks()
-
-    def tombstones(self) -> list[tuple[int, int]]:
-        rows = self._con.execute("SELECT position, by_position FROM tombstones").fetchall()
-        return [(int(a), int(b)) for a, b in rows]
-
-    def dropped(self) -> pa.Table:
-        return self._con.execute("SELECT * FROM dropped ORDER BY position").to_arrow_table()
-
-    def read_back_done(self) -> None:
+    def limit_memory(self) -> None:
         """Call when everything that opening needs was read."""
-        limit_memory(self._con)
+        with contextlib.suppress(duckdb.OutOfMemoryException):  # more is in use: DuckDB lets go of it later
+            limit_memory(self._con)
 
     def checkpoint_and_close(self) -> None:
-        """Fold the WAL into the file, about a second per 100,000 rows, and let go of it. Does nothing when closed."""
-        if self._closed:
+        """Fold the WAL into the file, about a second per 100,000 rows, and let go of it.
+
+        Does nothing when that is done. Raises ShardWriteError; the same call may be made again.
+        """
+        if self._checkpointed:
             return
         try:
+            if self._closed:  # after a failed CHECKPOINT DuckDB refuses everything on that connection
+                self._con, self._closed = _connect(self.path), False
             self._con.execute("RESET memory_limit")
             self._con.execute("CHECKPOINT")
         except duckdb.Error as exc:
+            with contextlib.suppress(duckdb.Error):
+                self.close()
             raise ShardWriteError(f"{self.path}: {exc}") from exc
+        self._checkpointed = True
         self.close()
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,17 +22,21 @@ from akasha_stream.hot.cutter import SegmentCutter
 from akasha_stream.hot.dedupe import Deduper, Fresh, Verdict
 from akasha_stream.hot.durable import passed, write_whole
 from akasha_stream.hot.growing import GrowingSegment
-from akasha_stream.hot.hashes import Hashed, hash_batch, identity_hash, identity_key
+from akasha_stream.hot.hashes import Hashed, hash_batch, identity_hash, identity_key, strings
 from akasha_stream.hot.known import ShardKnown
 from akasha_stream.hot.position import MAX_EPOCH, pack_many
 from akasha_stream.hot.schema import DROPPED_SCHEMA, TOMBSTONE_SCHEMA, SegmentName, row_schema
 from akasha_stream.hot.sealed import SealedSegment
 from akasha_stream.hot.segment import View, find_position
-from akasha_stream.hot.segment_file import Incarnation, Progress, SegmentFile
+from akasha_stream.hot.segment_file import SegmentFile
+from akasha_stream.hot.segment_tables import Incarnation, Progress
 from akasha_stream.hot.state import OUTCOMES, ShardState
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.stream.digests import Digest
+from akasha_stream.stream.windows import WindowDelta
+
+TABLE_ID = "table-id"
 
 
 @dataclass(slots=True)
@@ -53,6 +58,20 @@ class Applied:
 
 
 @dataclass(frozen=True, slots=True)
+class _Prepared:
+    """A batch's transaction, and what it changes in memory once it is committed."""
+
+    batch: EventBatch
+    hashed: Hashed
+    verdict: Verdict
+    positions: NDArray[np.int64]
+    rows: pa.Table
+    vectors: NDArray[np.float32]
+    delta: WindowDelta
+    progress: Progress
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class ClosedSegment:
     """A segment that takes no more rows: the sealer's work."""
 
@@ -95,6 +114,9 @@ class Shard:
         self._file: SegmentFile | None = file
         self._state = state
         self._progress = progress
+        self._unlimited = False
+        self._in_doubt: _Prepared | None = None
+        self._found_committed: list[Applied] = []
         self._cutter = SegmentCutter(settings.hot.seal_rows, int(settings.hot.seal_age_s * 1000))
         self._deduper = Deduper(settings.dedupe)
         self._rows = row_schema(settings.limits.dimensions)
@@ -141,10 +163,16 @@ class Shard:
         """The live row of an identity."""
         key = identity_key(source_system, event_id)
         hashed = identity_hash(key)
-        for segment in reversed(self._segments):
-            for row in segment.with_identity(key, hashed):
-                if segment.live[row]:
-                    return segment.view(), row
+        for _ in range(3):
+            masked = False
+            for segment in reversed(self._segments):
+                for row in segment.with_identity(key, hashed):
+                    if segment.live[row] and row < segment.rows:
+                        return segment.view(), row
+                    masked = True
+            if not masked:
+                break
+            # Deleted, or replaced since it was looked up; a row is masked only after its replacement is there.
         return None
 
     def at(self, position: int) -> tuple[View, int] | None:
@@ -164,17 +192,17 @@ class Shard:
         they are stored already. One transaction a segment that the records fall into, so mostly one.
 
         Raises ShardWriteError when a transaction did not happen (disk full …): what came before it is
-        stored, nothing after, and the same call may be made again.
+        stored, nothing after, and the same call may be made again; it then returns what the failed one stored too.
         """
         with self.lock:
             if self.closed:
                 raise ShardError(f"shard {self.partition} of {self.topic} is closed")
             self._reopen_if_broken()
             fresh = [record for record in records if record.offset >= self.next_offset]
-            return [
-                self._commit(part, _between(batch, part), _count_in(dead_letters, part))
-                for part in self._parts(fresh, batch)
-            ]
+            for part in self._parts(fresh, batch):
+                self._found_committed.append(self._commit(part, _between(batch, part), _count_in(dead_letters, part)))
+            applied, self._found_committed = self._found_committed, []
+            return applied
 
     def _parts(self, records: Sequence[Record], batch: EventBatch) -> Iterator[Sequence[Record]]:
         """The records cut at segment ends. Rolls to the next segment between two parts."""
@@ -216,26 +244,31 @@ class Shard:
             dead_letters=before.dead_letters + dead_letters,
             digests_acked=self._state.digests_acked,
         )
-        self._write(progress, {"rows": rows, "tombstones": tombstones, "dropped": dropped})
+        prepared = _Prepared(batch, hashed, verdict, positions, rows, vectors, delta, progress)
+        self._write(prepared, {"rows": rows, "tombstones": tombstones, "dropped": dropped})
         passed("committed")
-        # From here on nothing may fail: the batch is stored.
-        growing = self._growing
+        return self._take_in(prepared)
+
+    def _take_in(self, prepared: _Prepared) -> Applied:
+        """Change memory as a committed transaction says. Nothing in it may fail."""
+        batch, hashed, verdict = prepared.batch, prepared.hashed, prepared.verdict
+        growing, before = self._growing, self._progress
         first_row = growing.rows
-        growing.append(rows, vectors)
+        growing.append(prepared.rows, prepared.vectors)
         ordinal = {event: first_row + i for i, event in enumerate(verdict.store)}
         for row, _, _ in verdict.masks:
             if isinstance(row, Fresh):
                 growing.live[ordinal[row.event]] = False
             else:
                 self._segments[row.segment].live[row.row] = False
-        self._progress = progress
-        counters = self._state.commit(delta, hashed.systems, verdict.outcome)
-        stored, deleted = _final(batch, hashed, verdict, positions)
+        self._progress = prepared.progress
+        counters = self._state.commit(prepared.delta, hashed.systems, verdict.outcome)
+        stored, deleted = _final(batch, hashed, verdict, prepared.positions)
         return Applied(
             partition=self.partition,
             epoch=self.epoch,
             previous_offset=before.next_offset,
-            next_offset=progress.next_offset,
+            next_offset=prepared.progress.next_offset,
             stored=stored,
             deleted=deleted,
             counters=counters,
@@ -253,13 +286,14 @@ class Shard:
         """The rows to insert (schema.row_schema) and their vectors, (n, dimensions)."""
         everything = len(keep) == len(batch)
         vectors = np.ascontiguousarray(batch.embedding if everything else batch.embedding[keep])
-        taken = pa.array(keep)
+        taken = _numbers(keep)
 
-        def text(column: pa.StringArray) -> pa.Array:
+        def text(column: pa.StringArray) -> pa.Array[Any]:
             return column if everything else column.take(taken)
 
-        def numbers[T: np.generic](values: NDArray[T]) -> pa.Array:
-            return pa.array(values if everything else values[keep])
+        def numbers(values: NDArray[Any]) -> pa.Array[Any]:
+            array: pa.Array[Any] = pa.array(values if everything else values[keep])
+            return array
 
         embedding = pa.FixedSizeBinaryArray.from_buffers(
             self._rows.field("embedding").type, len(keep), [None, pa.py_buffer(vectors)]
@@ -285,6 +319,7 @@ class Shard:
         if not verdict.masks:
             return None
         by = [event for _, event, _ in verdict.masks]
+        taken = _numbers(np.array(by, np.int64))
         masked = [
             int(positions[row.event]) if isinstance(row, Fresh) else int(self._segments[row.segment].positions[row.row])
             for row, _, _ in verdict.masks
@@ -294,13 +329,13 @@ class Shard:
                 pa.array(masked, pa.int64()),
                 pa.array(positions[by]),
                 pa.array([deleted for _, _, deleted in verdict.masks]),
-                batch.source_system.take(pa.array(by)),
-                batch.event_id.take(pa.array(by)),
+                batch.source_system.take(taken),
+                batch.event_id.take(taken),
             ],
             schema=TOMBSTONE_SCHEMA,
         )
 
-    def _write(self, progress: Progress, tables: dict[str, pa.Table | None]) -> None:
+    def _write(self, prepared: _Prepared, tables: dict[str, pa.Table | None]) -> None:
         file = self._file
         if file is None:
             raise ShardWriteError(f"shard {self.partition} of {self.topic} has no open file")
@@ -309,28 +344,37 @@ class Shard:
                 for name, table in tables.items():
                     if table is not None and table.num_rows:
                         file.insert(name, table)
-                file.insert_progress(progress)
+                file.insert_progress(prepared.progress)
                 passed("before commit")
         except ShardWriteError:
             # A failed COMMIT is in doubt, and DuckDB may refuse all that follows: only the file, read
-            # anew, says whether the batch is in it.
-            self._file = None
+            # anew, says whether the batch is in it. Where it can't be read yet, the next call does it.
+            self._file, self._in_doubt = None, prepared
             with contextlib.suppress(Exception):
                 file.close()
-            if self._reopen_if_broken().next_offset == progress.next_offset:
-                return
             raise
+        if self._unlimited:
+            file.limit_memory()
+            self._unlimited = False
 
-    def _reopen_if_broken(self) -> Progress:
-        if self._file is None:
-            file = SegmentFile.open(
-                self._growing.name.growing(self.folder), dimensions=self._settings.limits.dimensions
-            )
-            if file is None:
-                raise ShardWriteError(f"shard {self.partition} of {self.topic}: its growing segment is gone")
-            self._file = file
-            return file.progress()
-        return self._progress
+    def _reopen_if_broken(self) -> None:
+        """After a failed transaction: open the file again, and take in what was committed after all."""
+        if self._file is not None:
+            return
+        # Until the next commit with all the memory that it wants: a transaction too large for the limit
+        # would fail for ever.
+        file = SegmentFile.open(self._growing.name.growing(self.folder), dimensions=self._settings.limits.dimensions)
+        if file is None:
+            raise ShardWriteError(f"shard {self.partition} of {self.topic}: its growing segment is gone")
+        try:
+            stored = file.progress().next_offset
+        except BaseException:
+            file.close()
+            raise
+        self._file, self._unlimited = file, True
+        prepared, self._in_doubt = self._in_doubt, None
+        if prepared is not None and stored == prepared.progress.next_offset:
+            self._found_committed.append(self._take_in(prepared))
 
     # ── segments ─────────────────────────────────────────────────────────────────────────────────────────
 
@@ -358,29 +402,35 @@ class Shard:
             progress=progress,
             snapshot=self._state.snapshot(),
         )
+        following = new_growing(name, self.partition, self._settings, self._codes)
         passed("next segment created")
         self._state.digests_acked = 0
+        self._unlimited = False
         self._file = new
         self._progress = progress
         self.incarnation = incarnation
-        self._segments = (*self._segments, new_growing(name, self.partition, self._settings, self._codes))
+        self._segments = (*self._segments, following)
         self._on_closed(ClosedSegment(self, growing, file, before.next_offset))
 
     def seal_if_due(self, now_ms: int) -> bool:
         """Seal a segment that has rows and is old enough, though no record came to cut it."""
         with self.lock:
-            if self.closed or not self._cutter.due(self._progress.first_timestamp_ms, now_ms):
+            if self.closed:
                 return False
             self._reopen_if_broken()
+            if not self._cutter.due(self._progress.first_timestamp_ms, now_ms):
+                return False
             self._roll(self.epoch, self.next_offset, self.incarnation)
             return True
 
     def seal(self) -> bool:
         """Seal what the growing segment has, now."""
         with self.lock:
-            if self.closed or self._progress.first_timestamp_ms is None:
+            if self.closed:
                 return False
             self._reopen_if_broken()
+            if self._progress.first_timestamp_ms is None:
+                return False
             self._roll(self.epoch, self.next_offset, self.incarnation)
             return True
 
@@ -418,7 +468,10 @@ class Shard:
             self._state.acknowledged(count)
 
     def close(self) -> None:
-        """Let go of the file; committed rows are safe in its WAL, a checkpoint would only delay a shutdown."""
+        """Let go of the files; committed rows are safe in the WAL, a checkpoint would only delay a shutdown.
+
+        Views that searches still hold stay good.
+        """
         with self.lock:
             self.closed = True
             if self._file is not None:
@@ -428,16 +481,22 @@ class Shard:
                             self._file.insert_progress(replace(self._progress, digests_acked=self._state.digests_acked))
                 self._file.close()
                 self._file = None
+            for segment in self._segments:
+                if segment.index is not None:
+                    segment.index.close()
 
 
-def new_growing(name: SegmentName, partition: int, settings: Settings, codes: SystemCodes) -> GrowingSegment:
+def new_growing(
+    name: SegmentName, partition: int, settings: Settings, codes: SystemCodes, *, least: int = 0
+) -> GrowingSegment:
+    """`least`: rows that it must hold, having been written with other settings."""
     # One record may hold more events than a segment is meant to: it must fit all the same.
-    capacity = max(settings.hot.seal_rows, settings.limits.bundle_events)
+    capacity = max(settings.hot.seal_rows, settings.limits.bundle_events, least)
     return GrowingSegment(name, partition, capacity, settings.limits.dimensions, codes)
 
 
 def _table_id(folder: Path) -> str:
-    path = folder / "table-id"
+    path = folder / TABLE_ID
     if not path.exists():
 
         def write(temporary: Path) -> None:
@@ -496,7 +555,7 @@ def _dropped(batch: EventBatch, verdict: Verdict, positions: NDArray[np.int64]) 
     return pa.Table.from_arrays(
         [
             pa.array(positions[gone]),
-            batch.source_system.take(pa.array(gone)),
+            batch.source_system.take(_numbers(gone)),
             pa.array(batch.created_at[gone]),
             pa.array(verdict.outcome[gone]),
         ],
@@ -504,11 +563,16 @@ def _dropped(batch: EventBatch, verdict: Verdict, positions: NDArray[np.int64]) 
     )
 
 
+def _numbers(values: NDArray[np.int64]) -> pa.Int64Array:
+    array: pa.Int64Array = pa.array(values, pa.int64())
+    return array
+
+
 def _final(
     batch: EventBatch, hashed: Hashed, verdict: Verdict, positions: NDArray[np.int64]
 ) -> tuple[dict[str, dict[str, int]], dict[str, list[str]]]:
     """Where each identity that the batch touched stands after it."""
-    ids = batch.event_id.to_pylist()
+    ids = strings(batch.event_id)
     where = positions.tolist()
     stored: dict[str, dict[str, int]] = {}
     for event in verdict.store:

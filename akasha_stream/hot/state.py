@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from akasha_stream.hot.segment_file import SnapshotRow
+from akasha_stream.hot.segment_tables import SnapshotRow
 from akasha_stream.settings import WindowSettings
 from akasha_stream.stream.digests import Digest
 from akasha_stream.stream.windows import Outcome, WindowDelta, Windows

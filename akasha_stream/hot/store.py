@@ -14,7 +14,7 @@ from akasha_stream.errors import ShardLocked
 from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.recovery import open_shard
 from akasha_stream.hot.sealer import SealBacklog, Sealer
-from akasha_stream.hot.segment_file import Incarnation
+from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.search.segment import SegmentView, SystemCodes
 from akasha_stream.settings import Settings
@@ -101,9 +101,10 @@ class ShardStore:
         return self._sealer.wait_idle(timeout_s)
 
     def close_all(self) -> None:
+        # First the sealer: what it has left is found again, and no shard must wait for an index being built.
+        self._sealer.close()
         for partition in self.owned():
             self.close(partition)
-        self._sealer.close()
         self._reader.close()
         os.close(self._lock_file)
 
