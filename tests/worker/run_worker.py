@@ -10,6 +10,7 @@ import json
 import signal
 import sys
 import time
+from typing import Any
 
 from akasha_stream.settings import Settings
 from akasha_stream.worker import Worker
@@ -21,19 +22,15 @@ async def main() -> None:
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     async with Worker(settings) as worker:
-        up = time.monotonic()
         ready = asyncio.create_task(worker.ready())
         ended = asyncio.create_task(over.wait())
         await asyncio.wait([ready, ended], return_when=asyncio.FIRST_COMPLETED)
         if not ended.done():
             await ready
-            print(
-                json.dumps(
-                    {"url": worker.url, "up_s": round(up - started, 3), "ready_s": round(time.monotonic() - started, 3)}
-                ),
-                flush=True,
-            )
-        await asyncio.wait([ended, worker.failed], return_when=asyncio.FIRST_COMPLETED)
+            sys.stdout.write(json.dumps({"url": worker.url, "ready_s": round(time.monotonic() - started, 3)}) + "\n")
+            sys.stdout.flush()
+        waited: list[asyncio.Future[Any]] = [ended, worker.failed]
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()
         if worker.failed.done():
             worker.failed.result()

@@ -1,0 +1,125 @@
+"""A full disk under the shards pauses ingest and loses nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from akasha_stream.embedded import Broker
+from tests.worker.model import Maker
+from tests.worker.process import WorkerProcess
+from tests.worker.stage import Stage
+
+pytestmark = [pytest.mark.kafka, pytest.mark.slow]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 24 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("only root can mount a tmpfs")
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs here: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+async def test_disk_full_pauses_ingest_with_a_clear_error_and_goes_on_when_there_is_room(
+    kafka: Broker, tmp_path: Path, small_disk: Path
+) -> None:
+    stage = await Stage.make(
+        kafka, tmp_path, partitions=2, hot__data_dir=str(small_disk / "data"), ingest__retry_max_s=1.0
+    )
+    maker = Maker(4)
+    ballast = small_disk / "ballast"
+    async with stage.worker() as worker:
+        await stage.publish(maker.mixed(500))
+        await stage.until_searchable(worker)
+        fill(ballast)
+        await stage.publish(maker.mixed(3_000))
+        paused = await until_hot_store(worker, ok=False)
+        assert "space" in paused["detail"].lower(), paused
+        assert (await worker.get("/health/ready")).status_code == 503
+        assert await worker.event("no", "such") is None
+        answer = await worker.search(vector=maker.new(1)[0].embedding.tolist(), k=3)
+        assert len(answer["hits"]) == 3, "what is stored stays searchable"
+        await asyncio.sleep(1)
+        assert worker.running
+        ballast.unlink()
+        await stage.until_searchable(worker)
+        await until_hot_store(worker, ok=True)
+        await worker.stop()
+    await stage.assert_stored()
+
+
+async def test_killed_while_the_disk_is_full(kafka: Broker, tmp_path: Path, small_disk: Path) -> None:
+    stage = await Stage.make(
+        kafka, tmp_path, partitions=2, hot__data_dir=str(small_disk / "data"), ingest__retry_max_s=1.0
+    )
+    maker = Maker(5)
+    ballast = small_disk / "ballast"
+    async with stage.worker() as worker:
+        await stage.publish(maker.mixed(500))
+        await stage.until_searchable(worker)
+        fill(ballast)
+        await stage.publish(maker.mixed(3_000))
+        await until_hot_store(worker, ok=False)
+        worker.kill()
+        ballast.unlink()
+        await worker.start()
+        await stage.until_searchable(worker)
+        await worker.stop()
+    await stage.assert_stored()
+
+
+async def test_stopped_in_order_while_the_disk_is_full(kafka: Broker, tmp_path: Path, small_disk: Path) -> None:
+    """The retries end when the worker is told to stop."""
+    stage = await Stage.make(kafka, tmp_path, partitions=2, hot__data_dir=str(small_disk / "data"))
+    maker = Maker(6)
+    ballast = small_disk / "ballast"
+    async with stage.worker() as worker:
+        await stage.publish(maker.mixed(500))
+        await stage.until_searchable(worker)
+        fill(ballast)
+        await stage.publish(maker.mixed(3_000))
+        await until_hot_store(worker, ok=False)
+        assert await worker.stop() < 10
+        ballast.unlink()
+    async with stage.worker() as worker:
+        await stage.until_searchable(worker)
+        await worker.stop()
+    await stage.assert_stored()
+
+
+def fill(ballast: Path) -> None:
+    """Leave no byte."""
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(65_536)) == 65_536:
+                pass
+            while file.write(bytes(512)):
+                pass
+        except OSError:
+            return
+
+
+async def until_hot_store(worker: WorkerProcess, *, ok: bool) -> dict[str, str]:
+    deadline = time.monotonic() + 20
+    while True:
+        found: dict[str, str] = (await worker.health())["hot_store"]
+        if bool(found["ok"]) is ok:
+            return found
+        assert time.monotonic() < deadline, f"{found}\n{worker.logged()[-3000:]}"
+        await asyncio.sleep(0.1)

@@ -1,0 +1,21 @@
+"""Published events are found by a search: on the embedded broker, and on Kafka."""
+
+from __future__ import annotations
+
+import pytest
+
+from akasha_stream.embedded import Broker, TansuServer
+from tests.worker.found import PublishedEventsAreFound
+
+
+class TestOnTheEmbeddedBroker(PublishedEventsAreFound):
+    @pytest.fixture
+    def server(self, tansu: TansuServer) -> Broker:
+        return tansu
+
+
+@pytest.mark.kafka
+class TestOnKafka(PublishedEventsAreFound):
+    @pytest.fixture
+    def server(self, kafka: Broker) -> Broker:
+        return kafka
