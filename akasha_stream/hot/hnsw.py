@@ -49,8 +49,14 @@ class IndexReader:
             alias = f"segment_{self._attached}"
             try:
                 self._con.execute(f"ATTACH '{str(path).replace("'", "''")}' AS {alias} (READ_ONLY)")
+                size = self._con.execute(
+                    "SELECT total_blocks * block_size FROM pragma_database_size() WHERE database_name = ?", [alias]
+                ).fetchone()
             except duckdb.Error as exc:
                 raise SegmentCorrupt(f"{path}: {exc}") from exc
+            if size is not None and size[0] > path.stat().st_size:  # the index is read when it is first used
+                self._con.execute(f"DETACH {alias}")
+                raise SegmentCorrupt(f"{path}: cut off: {path.stat().st_size} bytes of {size[0]}")
         return SegmentIndex(self, alias, path)
 
     def detach(self, alias: str) -> None:

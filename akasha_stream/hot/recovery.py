@@ -90,7 +90,6 @@ def open_shard(
             if each != name
         ]
         if file is None or name is None:
-            # Rows may have been taken back: the lookups that this copy's name stands for are of no use.
             remove(folder / TABLE_ID)
             name, file = _next(
                 folder, older, topic=topic, partition=partition, settings=settings, incarnation=incarnation
@@ -148,7 +147,11 @@ def _scan(folder: Path) -> dict[SegmentName, set[str]]:
 def _youngest(
     folder: Path, kinds: dict[SegmentName, set[str]], dimensions: int
 ) -> tuple[SegmentFile | None, SegmentName | None]:
-    """The file that is written to, if the youngest segment has one."""
+    """The file that is written to, if the youngest segment has one.
+
+    Where rows were taken back by the loss of a file, this copy's name goes too: the lookups that were written
+    under it point to rows that are no more.
+    """
     while kinds:
         name = max(kinds)
         if "growing.duckdb" not in kinds[name]:
@@ -156,7 +159,9 @@ def _youngest(
         file = SegmentFile.open(name.growing(folder), dimensions=dimensions)
         if file is not None:
             # One that was finished, and lost its successor, grows on: its Arrow file would lack the rest.
-            remove(name.arrow(folder))
+            if name.arrow(folder).exists():
+                remove(name.arrow(folder))
+                remove(folder / TABLE_ID)
             return file, name
         log.info("half-created segment removed", segment=str(name), folder=str(folder))
         remove_growing(folder, name)

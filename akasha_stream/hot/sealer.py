@@ -51,6 +51,7 @@ class Sealer:
         self._changed = threading.Condition()
         self._stop = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
+        self._building: Shard | None = None
         self._current: list[ClosedSegment] = []
         self._closing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._indexing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
@@ -81,8 +82,9 @@ class Sealer:
             for closed in [each for each in self._waiting if each.shard is shard and each not in self._current]:
                 self._waiting.remove(closed)
                 closed.file.close()
-            if self._process is not None and any(each.shard is shard for each in self._current):
+            if self._building is shard and self._process is not None:
                 self._process.kill()
+            self._changed.notify_all()
             self._changed.wait_for(lambda: all(each.shard is not shard for each in self._waiting))
 
     def close(self) -> None:
@@ -114,6 +116,8 @@ class Sealer:
                     following = finish(closed)
                 except Exception as exc:  # whatever it was, the segment stays searchable and is tried again
                     if self._retried(closed, exc):
+                        with self._changed:
+                            self._current.remove(closed)
                         work.put(closed)  # behind the others: one that can't be finished must not hold them up
                         del closed, following
                         continue

@@ -33,6 +33,10 @@ _SNAPSHOT_SCHEMA = pa.schema(_SNAPSHOT_FIELDS)
 __all__ = ["Incarnation", "Progress", "SegmentFile", "SnapshotRow"]
 
 
+HEADERS_BYTES = 3 * 4_096
+"""What DuckDB writes when it creates a file, before anything can be committed to it."""
+
+
 class SegmentFile:
     """One connection to one growing file. Used by one thread at a time."""
 
@@ -89,6 +93,10 @@ class SegmentFile:
     @classmethod
     def open(cls, path: Path, *, dimensions: int) -> SegmentFile | None:
         """Open a file for writing, replaying its WAL. None where it was never finished being created."""
+        wal = path.with_name(f"{path.name}.wal")
+        if path.stat().st_size < HEADERS_BYTES and not (wal.exists() and wal.stat().st_size):
+            # Killed before DuckDB had written its headers, which it then does not take for a database.
+            return None
         self = cls(path, _connect(path))
         try:
             found = self._con.execute("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'segment'").fetchone()
@@ -185,6 +193,8 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             raise ShardLocked(
                 f"{path} is open in another process; stop the other worker or give this one its own hot.data_dir"
             ) from exc
+        if "not a valid DuckDB" in str(exc):
+            raise SegmentCorrupt(f"{path}: {exc}") from exc
         raise ShardWriteError(f"{path}: {exc}") from exc
     except duckdb.Error as exc:
         raise SegmentCorrupt(f"{path}: {exc}") from exc

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,12 @@ def settings_for(
     )
 
 
+@cache
+def _reader() -> IndexReader:
+    """For shards whose segments get no index: loading vss takes .1 s."""
+    return IndexReader()
+
+
 class OneShard:
     """A shard with what it needs around it; `reopen` is a worker's restart."""
 
@@ -154,7 +161,7 @@ class OneShard:
 
     def _open(self) -> None:
         self.codes = SystemCodes()
-        self.reader = IndexReader()
+        self.reader = IndexReader() if self.settings.hot.build_indexes else _reader()
         self.sealer = Sealer(self.settings, self.codes, self.reader)
         self.shard = open_shard(
             self.folder,
@@ -177,7 +184,8 @@ class OneShard:
         for each in self.closed:
             each.file.close()
         self.closed.clear()
-        self.reader.close()
+        if self.settings.hot.build_indexes:
+            self.reader.close()
 
     def reopen(self) -> None:
         self.close()
