@@ -86,6 +86,7 @@ class IngestSettings(Section):
     batch_messages: int = Field(default=64, ge=1)
     batch_wait_ms: float = Field(default=10.0, gt=0)
     fetch_bytes: int = Field(default=2_097_152, ge=65_536, description="most bytes a fetch takes from one partition")
+    fetch_wait_ms: int = Field(default=500, ge=1, description="how long a broker may hold a fetch that finds nothing")
     threads: int = Field(default=2, ge=1, description="partitions that are decoded and committed side by side")
     session_timeout_s: float = Field(default=6.0, gt=0)
     heartbeat_s: float = Field(default=1.0, gt=0)

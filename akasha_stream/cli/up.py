@@ -112,9 +112,7 @@ class _Run:
             port = 0
         return running, self._with(
             {
-                "broker.bootstrap_servers": running.bootstrap_servers,
-                "redis.url": running.redis_url,
-                "redis.enabled": True,
+                **running.overrides,
                 "hot.data_dir": folder / "hot",
                 "http.port": port,
             }

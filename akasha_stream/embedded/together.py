@@ -19,6 +19,8 @@ type Kind = Literal["embedded", "kafka"]
 
 KAFKA_PORT = 9092
 VALKEY_PORT = 6379
+TANSU_FETCH_WAIT_MS = 10
+"""Tansu holds an empty fetch for all of the wait, records or not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,18 @@ class Servers:
     redis_url: str
     data_dir: Path | None
     """What survives them; None: nothing does."""
+
+    @property
+    def overrides(self) -> dict[str, object]:
+        """The settings of whoever works with them, by dotted key."""
+        found: dict[str, object] = {
+            "broker.bootstrap_servers": self.bootstrap_servers,
+            "redis.enabled": True,
+            "redis.url": self.redis_url,
+        }
+        if self.kind == "embedded":
+            found["ingest.fetch_wait_ms"] = TANSU_FETCH_WAIT_MS
+        return found
 
 
 @asynccontextmanager
@@ -60,8 +74,8 @@ async def servers(kind: Kind, data_dir: Path | None = None, *, usual_ports: bool
         return ValkeyServer.start(folder, port=valkey_port, persist=folder is not None)
 
     async with AsyncExitStack() as stack:
-        valkey = await _started(stack, start_valkey)
-        broker = await _started(stack, start_broker)
+        valkey = await started(stack, start_valkey)
+        broker = await started(stack, start_broker)
         yield Servers(kind, broker.address, valkey.url, durable)
 
 
@@ -69,7 +83,7 @@ def _usual(port: int) -> int:
     return port if can_bind(port) else 0
 
 
-async def _started[S: ServerProcess](stack: AsyncExitStack, start: Callable[[], S]) -> S:
+async def started[S: ServerProcess](stack: AsyncExitStack, start: Callable[[], S]) -> S:
     """Start in a thread; when cancelled meanwhile, stop what comes up all the same."""
     starting = asyncio.ensure_future(asyncio.to_thread(start))
     try:

@@ -22,6 +22,7 @@ class IngestApp(faust.App):
     """A Faust app whose consumer starts where `start_offsets` says."""
 
     start_offsets: StartOffsets
+    fetch_wait_ms = 500
     assignment_number = 0
     """Counts the assignments: each sets all partitions to the offsets that their shards have stored."""
 
@@ -64,6 +65,7 @@ def create_app(settings: Settings, process: ProcessRuns, start_offsets: StartOff
         logging_config={"version": 1, "disable_existing_loggers": False},
     )
     app.start_offsets = start_offsets
+    app.fetch_wait_ms = ingest.fetch_wait_ms
     for name in ("faust", "mode", "aiokafka"):
         logging.getLogger(name).setLevel(logging.WARNING)
     topic = app.topic(settings.topics.embeddings, schema=RunSchema(), internal=False)

@@ -1,4 +1,4 @@
-"""Faust's consumer, changed in four places.
+"""Faust's consumer, changed in five places.
 
 1. Where to start: at the offsets that the shards have stored, not at the group's. Seeking in
    `on_partitions_assigned` has no effect (Faust's recovery seeks afterwards); `seek_to_committed` is what
@@ -10,6 +10,8 @@
    order, and gaps between offsets (transaction markers, compaction) need no bookkeeping.
 4. What is read: committed records only. Faust reads uncommitted ones unless it writes in transactions itself,
    and a foreign producer's aborted transaction must not be stored.
+5. How long a broker may hold an empty fetch (ingest.fetch_wait_ms). Kafka answers as soon as records come; Tansu
+   only when the wait is over, which with Faust's 1.5 s made events searchable after .75 s at the median.
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class RunConsumerThread(driver.AIOKafkaConsumerThread):
         consumer = super()._create_worker_consumer(transport)
         # Faust has no setting for it. aiokafka hands it to its fetcher when it starts, which is after this.
         consumer._isolation_level = "read_committed"
+        consumer._fetch_max_wait_ms = cast("IngestApp", self.app).fetch_wait_ms
         return consumer
 
 

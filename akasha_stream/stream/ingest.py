@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 
 import numpy as np
@@ -26,6 +26,7 @@ from akasha_stream.stream.outlet import Outlet
 log = structlog.get_logger(__name__)
 
 FIRST_PAUSE_S = 0.2
+JOINED_BYTES = 4_194_304
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,7 @@ class Ingest:
         # Read before anything is awaited: the assignment that these runs belong to is the current one here.
         epoch = shard.epoch
         try:
-            for run in runs:
+            for run in joined(runs, shard.next_offset):
                 if not await self._run(shard, epoch, run):
                     return
         finally:
@@ -179,6 +180,32 @@ class Ingest:
 
     def close(self) -> None:
         self._threads.shutdown()
+
+
+def joined(runs: Sequence[Run], next_offset: int) -> list[Run]:
+    """Runs of one partition that follow each other as one, so that they share a commit, up to 4 MB.
+
+    A commit costs an fsync whatever it holds. With one each, 100 single events a second were searchable after
+    300 ms instead of 45: fetches that return one record filled a batch with commits.
+    A run with records below `next_offset` stays alone: it is checked against what is stored.
+    """
+    result: list[Run] = []
+    size = 0
+    for run in runs:
+        last = result[-1] if result else None
+        size += run.bytes
+        if (
+            last is not None
+            and size <= JOINED_BYTES
+            and last.assignment == run.assignment
+            and next_offset <= last.records[0].offset
+            and last.records[-1].offset < run.records[0].offset
+        ):
+            result[-1] = replace(last, records=last.records + run.records)
+        else:
+            result.append(run)
+            size = run.bytes
+    return result
 
 
 def _record(record: ConsumerRecord) -> Record:

@@ -18,7 +18,13 @@ from akasha_stream.topics.definition import definitions
 SERVERS = {"KAFKA_BOOTSTRAP_SERVERS": "k1:9092,k2:9092", "REDIS_URL": "redis://r:6379/0"}
 BASE = shipped("settings") / "akasha-stream.yml"
 # They hold no value by default, so that the file shows them in a comment.
-UNSET = {("topics", "definitions"), ("dedupe", "near_threshold"), ("embedder", "url"), ("embedder", "factory")}
+UNSET = {
+    ("topics", "definitions"),
+    ("dedupe", "near_threshold"),
+    ("ingest", "instance_id"),
+    ("embedder", "url"),
+    ("embedder", "factory"),
+}
 
 
 def test_the_file_has_every_key_and_the_default_of_each() -> None:
