@@ -45,8 +45,12 @@ class WorkerProcess:
         """Wait for its ready line."""
         process = self._running()
         assert process.stdout is not None
-        async with asyncio.timeout(timeout_s):
-            line = await asyncio.to_thread(process.stdout.readline)
+        # The thread that reads can't be cancelled: the end of the process is what ends it.
+        late = asyncio.get_running_loop().call_later(timeout_s, process.kill)
+        line = await asyncio.to_thread(process.stdout.readline)
+        late.cancel()
+        if not line:
+            self.kill()
         assert line, f"the worker ended before it was ready:\n{self.logged()[-4000:]}"
         answer = json.loads(line)
         self.url, self.ready_s = answer["url"], answer["ready_s"]
