@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -231,4 +232,4 @@ def state(shard: Shard) -> tuple[object, ...]:
 def cut(log: Log, edges: Sequence[int]) -> list[tuple[int, int]]:
     """The log as runs of messages between the edges."""
     points = sorted({0, len(log), *(edge % (len(log) + 1) for edge in edges)})
-    return list(zip(points, points[1:], strict=False))
+    return list(pairwise(points))

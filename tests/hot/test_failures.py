@@ -102,7 +102,7 @@ def test_a_commit_in_doubt_is_settled_by_the_file(
 
 
 def test_a_failed_roll_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log, half = halves()
+    log, _ = halves()
     with OneShard(settings_for(tmp_path, seal_rows=20), seal=False) as one:
         real = SegmentFile.insert_progress
 
@@ -151,13 +151,7 @@ def test_a_transaction_larger_than_the_memory_limit_is_stored(tmp_path: Path) ->
         batch = log.batch(dimensions=8)
         wide = np.random.default_rng(1).normal(size=(len(batch), d)).astype(np.float32)
         object.__setattr__(batch, "embedding", wide)
-        for attempt in range(3):
-            try:
-                one.shard.apply(log.records(), batch)
-                break
-            except ShardWriteError:
-                assert attempt < 2
-        assert attempt == 1  # the limit is lifted after a failure
+        one.shard.apply(log.records(), batch)
         assert one.shard.segments[0].rows == len(batch)
 
 
@@ -181,8 +175,8 @@ def test_a_full_disk_stops_and_free_space_goes_on(tmp_path: Path) -> None:
                 try:
                     log.apply(one.shard, low, low + 10)
                     low += 10
-                except ShardWriteError as exc:
-                    assert not failed, exc
+                except ShardWriteError:
+                    assert not failed
                     failed = True
                     before = state(one.shard)
                     assert live(one.shard) == Model(one.settings.dedupe).run(_first(log, low)).expected()

@@ -52,7 +52,7 @@ def more(system: str, *ids: str, content: str, at: int) -> Log:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OneShard, NDArray[np.float32]]]:
-    vectors = np.stack(pq.read_table(REAL)["embedding"].to_numpy()).astype(np.float32)
+    vectors = np.array(pq.read_table(REAL)["embedding"].to_pylist(), np.float32)
     n, d = vectors.shape
     log = Log.of([Message(tuple(Event("s", str(i), f"text {i}") for i in range(at, at + 8))) for at in range(0, n, 8)])
     batch = log.batch(dimensions=d)
@@ -165,7 +165,7 @@ def test_other_dimensions_are_refused(tmp_path: Path) -> None:
     with OneShard(settings_for(tmp_path, seal_rows=5)) as one:
         small_log().apply(one.shard)
         one.sealed()
-    with pytest.raises(SegmentCorrupt, match="holds vectors of 8 dimensions, limits.dimensions is 16"):
+    with pytest.raises(SegmentCorrupt, match=r"holds vectors of 8 dimensions, limits\.dimensions is 16"):
         OneShard(settings_for(tmp_path, seal_rows=5, dimensions=16))
 
 
