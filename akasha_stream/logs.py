@@ -27,6 +27,25 @@ _QUIET = (
     # The life of Faust's services is logged under the modules of ours that derive from them.
     "akasha_stream.stream.app", "akasha_stream.stream.consumer",
 )  # fmt: skip
+# Lines of libraries at ERROR that are no errors: (logger, all these words).
+_EXPECTED = (
+    # A group's coordinator is chosen while its first member asks for it; aiokafka asks again. A worker that waits
+    # long for its partitions says so itself.
+    ("aiokafka.consumer.group_coordinator", ("Group Coordinator Request failed", "NotAvailable")),
+    # How aiokafka learns that a broker has no idempotent producer; the publisher then says so itself.
+    ("aiokafka.producer.sender", ("Unexpected error during InitProducerIdRequest",)),
+    # Faust's services leave their own waits behind when they are stopped.
+    ("asyncio", ("Task was destroyed but it is pending", "/faust/")),
+    ("asyncio", ("Task was destroyed but it is pending", "/mode/")),
+)
+
+
+def _not_expected(record: logging.LogRecord) -> bool:
+    """Filter: False for what _EXPECTED has, unless that logger shows DEBUG."""
+    if record.levelno < logging.ERROR or logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+        return True
+    text = record.getMessage()
+    return not any(name == record.name and all(word in text for word in words) for name, words in _EXPECTED)
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -92,6 +111,7 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
         cache_logger_on_first_use=False,  # a second configure() must reach loggers that exist
     )
     handler = logging.StreamHandler(stream)
+    handler.addFilter(_not_expected)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

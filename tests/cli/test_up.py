@@ -1,0 +1,120 @@
+"""`up --embedded` and `worker` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from akasha_stream.client import SyncAkashaClient
+from akasha_stream.demo.sample import events, sample
+from akasha_stream.embedded import TansuServer
+from akasha_stream.publish.delivery import merge_tokens
+from akasha_stream.publish.sync import SyncPublisher
+from akasha_stream.settings import Settings
+from akasha_stream.topics.admin import ensure_topics
+from tests.cli.processes import descendants, left_of, start
+from tests.cli.running import run
+
+
+@pytest.mark.valkey
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_up_embedded_takes_events_answers_and_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
+    process = start("up", "--embedded", "--port", "0", "--json", cwd=tmp_path)
+    try:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        assert ready["event"] == "ready"
+        assert ready["pid"] == process.pid
+        servers = descendants(process)
+        assert len(servers) == 2
+        events_sent = events(sample(20))
+        found = Settings.load(overrides={"broker.bootstrap_servers": ready["bootstrap_servers"]})
+        with SyncPublisher(found) as publisher:
+            token = merge_tokens(publisher.publish_many(events_sent))
+        with SyncAkashaClient(ready["url"]) as client:
+            hit = client.search(vector=events_sent[3].embedding, k=1, after=token).hits[0]
+            assert hit.event_id == events_sent[3].event_id
+            assert client.get(hit.source_system, hit.event_id).answered_from in {"lookups", "shard"}
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == code, err
+    assert out == ""
+    assert not [line for line in err.splitlines() if '"level": "error"' in line]
+    assert left_of(servers) == []
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith("akasha-")] == []
+
+
+@pytest.mark.valkey
+def test_up_says_what_runs_where_at_80_columns(tmp_path: Path) -> None:
+    process = start("up", "--embedded", "--port", "0", cwd=tmp_path)
+    lines: list[str] = []
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            lines.append(line.rstrip("\n"))
+            if line.startswith("stop:"):
+                break
+        process.terminate()
+        process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    text = "\n".join(lines)
+    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:")))
+    for word in ("search API", "http://127.0.0.1:", "Tansu", "Valkey", "akasha-stream publish", "removed at the end"):
+        assert word in text
+    assert "\x1b" not in text
+
+
+async def test_worker_says_when_it_is_ready_and_stops_at_sigterm(
+    tansu: TansuServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {key: f"test-worker-command-{key.replace('_', '-')}" for key in ("embeddings", "dead_letters", "digests")}
+    for key, name in names.items():
+        monkeypatch.setenv(f"AKASHA_TOPICS__{key.upper()}", name)
+    topics = {f"topics.{key}": name for key, name in names.items()}
+    await ensure_topics(Settings.load(overrides={"broker.bootstrap_servers": tansu.bootstrap_servers, **topics}))
+    settings_file = tmp_path / "akasha.yml"
+    settings_file.write_text(
+        "topics:\n" + "".join(f"  {key}: {name}\n" for key, name in names.items()) + "redis:\n  enabled: false\n"
+        "ingest:\n  group: test-worker-command\n"
+    )
+    process = start(
+        *("--settings", str(settings_file), "worker", "--broker", tansu.bootstrap_servers, "--port", "0", "--json"),
+        *("--data-dir", str(tmp_path / "shards")),
+        cwd=tmp_path,
+    )
+    try:
+        assert process.stdout is not None
+        ready = json.loads(process.stdout.readline())
+        assert (ready["event"], ready["pid"]) == ("ready", process.pid)
+        assert ready["partitions"] == list(range(8))
+        with SyncAkashaClient(ready["url"]) as client:
+            assert client.ready()
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, err
+    assert (tmp_path / "shards").is_dir()
+
+
+def test_worker_without_a_broker_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    ran = run(capsys, "worker", "--broker", "127.0.0.1:1", "--port", "0", "--data-dir", str(tmp_path / "shards"))
+    assert ran.code == 4
+    assert "error: " in ran.err
+    assert "127.0.0.1:1" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_up_takes_one_broker(capsys: pytest.CaptureFixture[str]) -> None:
+    ran = run(capsys, "up", "--embedded", "--broker", "kafka")
+    assert ran.code == 2
+    assert "not both" in ran.err
