@@ -39,7 +39,14 @@ def undisturbed(folder: Path) -> tuple[object, ...]:
         return state(one.shard)
 
 
-@pytest.mark.parametrize(("step", "passing"), [(step, n) for step, times in STEPS.items() for n in times])
+@pytest.mark.parametrize(
+    ("step", "passing"),
+    [
+        pytest.param(step, n, marks=[pytest.mark.slow] if n != times[-1] else [])
+        for step, times in STEPS.items()
+        for n in times
+    ],
+)
 def test_killed_at_a_step_loses_nothing_and_stores_nothing_twice(tmp_path: Path, step: str, passing: int) -> None:
     build = step in {"index built", "growing removed"}
     run_until_killed(tmp_path / "killed", step, passing, build=build)

@@ -39,7 +39,7 @@ dedupes = st.sampled_from(
         DedupeSettings(window_s=30, near_threshold=1.0),
     ]
 )
-few = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 @few
