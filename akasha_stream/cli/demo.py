@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -45,6 +46,8 @@ def command(
     code = run_until_signal(run.run)
     if code == 0 and run.figures is not None:
         _show(out, run.figures, run.seconds)
+        if run.note is not None:
+            out.line(f"Note: {run.note}; the times would be shorter on an idle one.")
         out.result({**run.figures.to_json(), "broker": broker, "seconds": round(run.seconds, 1)})
         code = 0 if run.figures.complete else 1
     raise typer.Exit(code if run.figures is not None else code or 1)
@@ -63,6 +66,15 @@ class _Run:
         settings(ctx, {"logging.level": "warning"})  # wrong settings are told before anything is started
         self.figures: Figures | None = None
         self.seconds = 0.0
+        self._load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+    @property
+    def note(self) -> str | None:
+        """What makes the figures worse than they could be."""
+        cores = os.cpu_count() or 1
+        if self._load < cores:
+            return None
+        return f"this machine was busy before the demo began (load {self._load:.1f} on {cores} cores)"
 
     async def run(self) -> None:
         from tempfile import TemporaryDirectory
