@@ -45,6 +45,7 @@ log = structlog.get_logger(__name__)
 HOUSEKEEPING_S = 1.0
 LOG_CHECK_S = 5.0
 RESTART_S = (0.5, 15.0)
+STOP_S = 6.0
 
 
 class Worker:
@@ -258,7 +259,7 @@ class Worker:
         finally:
             self._app = None
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(app.stop(), 15)
+                await asyncio.wait_for(app.stop(), STOP_S)
 
     async def _housekeeping(self) -> None:
         """Seal what is old enough, and notice a topic that was recreated or has grown."""

@@ -19,6 +19,8 @@ OFFSET = "akasha-dlq-offset"
 TIMESTAMP = "akasha-dlq-timestamp-ms"
 INDEX = "akasha-dlq-index"
 EVENTS = "akasha-dlq-events"
+LEFT_OUT = "akasha-dlq-bytes-left-out"
+"""How many bytes the message had, where it is larger than the dead-letter topic takes; the value is null then."""
 PREFIX = "akasha-dlq-"
 
 _DETAIL_BYTES = 1_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 import structlog
@@ -20,6 +21,7 @@ from akasha_stream.topics.incarnation import log_incarnation
 
 log = structlog.get_logger(__name__)
 
+STOP_S = 3.0
 TAIL_CHECKS = 5
 TAIL_PAUSE_S = 1.0
 
@@ -61,7 +63,8 @@ class Assignment:
             raise BrokerError(f"Kafka can't be reached at {self._settings.broker.bootstrap_servers}: {exc}") from exc
 
     async def stop(self) -> None:
-        await self._probe.stop()
+        with contextlib.suppress(TimeoutError, KafkaError, OSError):
+            await asyncio.wait_for(self._probe.stop(), STOP_S)
 
     async def incarnation(self) -> Incarnation:
         """Which log the topic is now; unknown parts are None. Raises BrokerError."""

@@ -40,7 +40,7 @@ class Run:
     partition: int
     records: tuple[ConsumerRecord, ...]
     assignment: int
-    """Number of the assignment (`IngestApp.assignment_number`) that it was fetched under.
+    """Number of the assignment (`IngestApp.assignment_number`) whose offsets it was fetched from.
 
     A run of an earlier one may come from a log that was replaced since; its records are fetched again.
     """
@@ -63,11 +63,18 @@ class RunSchema(faust.Schema[Any, Any]):
 class RunConsumerThread(driver.AIOKafkaConsumerThread):
     """Fetches as Faust does, and bundles each partition's records."""
 
-    async def getmany(self, active_partitions: set[TP] | None, timeout: float) -> Any:
-        # Before the fetch: one that was under way when the assignment changed belongs to the old one.
-        number = cast("IngestApp", self.app).assignment_number
-        fetched = await super().getmany(active_partitions, timeout)
+    _assignment = 0
+
+    async def _fetch_records(self, consumer: Any, active_partitions: set[TP], *args: Any, **options: Any) -> Any:
+        fetched = await super()._fetch_records(consumer, active_partitions, *args, **options)
+        # In the thread that seeks, and no await since the records were taken out of the fetcher's buffers, which a
+        # seek empties: what lies behind the seek has its number, and what lay before it has not.
+        number = self._assignment
         return {tp: [Run(tp.topic, tp.partition, tuple(records), number)] for tp, records in fetched.items() if records}
+
+    async def _seek_wait(self, consumer: Any, partitions: Mapping[TP, int]) -> None:
+        self._assignment = cast("IngestApp", self.app).assignment_number
+        await super()._seek_wait(consumer, partitions)
 
     def _create_worker_consumer(self, transport: Any) -> Any:
         consumer = super()._create_worker_consumer(transport)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from akasha_stream.errors import BrokerError
-from akasha_stream.events.dead_letters import dead_letter_record
+from akasha_stream.events.dead_letters import LEFT_OUT, dead_letter_record
 from akasha_stream.events.records import DeadLetter
 from akasha_stream.hot.shard import Shard
 from akasha_stream.settings import Settings
@@ -18,6 +19,8 @@ from akasha_stream.settings import Settings
 log = structlog.get_logger(__name__)
 
 PAUSE_S = 1.0
+STOP_S = 3.0
+KEY_BYTES = 4_096
 DIGESTS_AT_ONCE = 256
 
 
@@ -50,18 +53,34 @@ class Outlet:
             raise BrokerError(f"Kafka can't be reached: {exc}") from exc
 
     async def stop(self) -> None:
-        await self._producer.stop()
+        # What is not acknowledged yet is repeated by the next start; a broker that is away is not waited for.
+        with contextlib.suppress(TimeoutError, KafkaError, OSError):
+            await asyncio.wait_for(self._producer.stop(), STOP_S)
 
     async def dead_letters(self, letters: Sequence[DeadLetter]) -> None:
         """Returns when Kafka has them all. Raises BrokerError."""
         try:
-            sent = []
-            for letter in letters:
-                key, value, headers = dead_letter_record(letter, self._topics.embeddings)
-                sent.append(await self._producer.send(self._topics.dead_letters, value=value, key=key, headers=headers))
-            await asyncio.gather(*sent)
+            await asyncio.gather(*(self._dead_letter(letter) for letter in letters))
         except (KafkaError, OSError) as exc:
             raise BrokerError(f"dead letters not written to {self._topics.dead_letters}: {exc!r}") from exc
+
+    async def _dead_letter(self, letter: DeadLetter) -> None:
+        topic = self._topics.dead_letters
+        key, value, headers = dead_letter_record(letter, self._topics.embeddings)
+        try:
+            await (await self._producer.send(topic, value=value, key=key, headers=headers))
+        except MessageSizeTooLargeError:
+            # A foreign topic may take larger messages than ours. Waiting would stop its partition for good.
+            record = letter.record
+            log.warning(
+                "message larger than the dead letters' topic takes: its bytes are only in the log",
+                partition=record.partition,
+                offset=record.offset,
+                bytes=len(value or b""),
+            )
+            headers.append((LEFT_OUT, str(len(value or b"")).encode()))
+            key = key if key is None or len(key) < KEY_BYTES else None
+            await self._producer.send_and_wait(topic, value=None, key=key, headers=headers)
 
     def wake(self) -> None:
         """There are digests to send."""

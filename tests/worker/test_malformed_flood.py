@@ -18,11 +18,13 @@ from akasha_stream.events.bundles import Format, encode_bundle, headers
 from akasha_stream.events.model import Event
 from akasha_stream.publish.delivery import Delivery, join_token
 from tests.events.malformed import BIG_BYTES, malformed_records, reasons
+from tests.servers.topics import create_topic
 from tests.worker.model import Maker
 from tests.worker.stage import Stage
 
 BAD = 10_000
 FORMATS: list[Format] = ["arrow", "json"]
+SMALL_BYTES = 100_000
 KINDS = 20
 """At least; there are some 70."""
 
@@ -83,7 +85,11 @@ async def test_malformed_messages_are_dead_letters_and_every_good_event_is_store
             assert letter.reason in reasons(kind), (kind, letter)
             assert letter.topic == stage.topic
             assert letter.key == key
-            assert letter.fingerprint == fingerprint, f"{kind}: its bytes are others"
+            if letter.index is None:
+                assert letter.fingerprint == fingerprint, f"{kind}: its bytes are others"
+            else:
+                assert letter.value, f"{kind}: event {letter.index} alone"
+                assert len(letters[origin]) == len({each.index for each in letters[origin]})
             assert letter.detail
             words[letter.reason] += 1
     assert len(words) >= 20, words
@@ -107,9 +113,12 @@ class Letter:
     def __init__(self, key: bytes | None, value: bytes | None, head: dict[str, bytes]) -> None:
         self.key = key
         self.fingerprint = digest(value)
+        self.value = value if len(value or b"") < SMALL_BYTES else None
+        self.index = int(head[dead_letters.INDEX]) if dead_letters.INDEX in head else None
         self.reason = head[dead_letters.REASON].decode()
         self.detail = head[dead_letters.DETAIL].decode()
         self.topic = head[dead_letters.TOPIC].decode()
+        self.left_out = int(head.get(dead_letters.LEFT_OUT, b"0"))
         self.origin = (int(head[dead_letters.PARTITION]), int(head[dead_letters.OFFSET]))
 
 
@@ -136,3 +145,25 @@ async def read_letters(kafka: Broker, topic: str, expected: set[Origin]) -> dict
         await consumer.stop()
     assert expected <= found.keys(), f"{len(expected - found.keys())} letters are missing"
     return found
+
+
+@pytest.mark.kafka
+async def test_a_message_larger_than_the_dead_letters_topic_stops_nothing(kafka: Broker, tmp_path: Path) -> None:
+    """Its letter says why and where it is, and how many bytes were left out."""
+    stage = await Stage.make(kafka, tmp_path, partitions=1, topics__dead_letters=f"{tmp_path.name}-small")
+    await create_topic(
+        kafka.bootstrap_servers, f"{tmp_path.name}-small", partitions=1, config={"max.message.bytes": "10000"}
+    )
+    body = b"{" * 50_000
+    async with AIOKafkaProducer(bootstrap_servers=kafka.bootstrap_servers) as producer:
+        bad = await producer.send_and_wait(stage.topic, value=body, key=b"system-1", partition=0)
+    async with stage.worker() as worker:
+        await stage.publish(Maker(6).new(10))
+        await stage.until_searchable(worker)
+        await worker.stop()
+    await stage.assert_stored()
+    (letters,) = (await read_letters(kafka, f"{tmp_path.name}-small", {(0, bad.offset)})).values()
+    (letter,) = letters
+    assert letter.fingerprint == "null"
+    assert letter.left_out == len(body)
+    assert letter.reason == "json_invalid"
