@@ -95,7 +95,7 @@ class IngestSettings(Section):
 
 class HotSettings(Section):
     data_dir: Path = Path("data")
-    seal_rows: int = Field(default=100_000, ge=100)
+    seal_rows: int = Field(default=50_000, ge=100)
     seal_age_s: float = Field(default=3_600.0, gt=0)
     build_indexes: bool = True
     hnsw_m: int = Field(default=16, ge=4, le=128)

@@ -125,7 +125,8 @@ def remove_growing(folder: Path, name: SegmentName) -> None:
     remove(path.with_name(f"{path.name}.tmp"))
 
 
-MEMORY_LIMIT = "48MB"
+MEMORY_LIMIT_MB = 24
+"""What a growing file's DuckDB may keep in memory, besides twice the rows of the transaction at hand."""
 
 
 def connect_growing(path: Path) -> duckdb.DuckDBPyConnection:
@@ -142,10 +143,17 @@ def connect_growing(path: Path) -> duckdb.DuckDBPyConnection:
     return con
 
 
-def limit_memory(con: duckdb.DuckDBPyConnection) -> None:
+def memory_limit_mb(transaction_bytes: int) -> int:
+    """Megabytes that a transaction of this many bytes of rows needs.
+
+    8 MB of rows failed with 16 MB and did not with 24, nor did 20 MB with 40.
+    """
+    return max(MEMORY_LIMIT_MB, 16 + -(-2 * transaction_bytes // 8_388_608) * 8)
+
+
+def limit_memory(con: duckdb.DuckDBPyConnection, megabytes: int = MEMORY_LIMIT_MB) -> None:
     """Make DuckDB put uncheckpointed rows aside on disk: their searchable copy is the segment's own arrays.
 
     Without it a growing row takes 2 KB twice. Not while a file is opened: replaying the WAL needs them all.
-    With 16 MB a transaction of 4,000 rows failed, with 32 MB none did.
     """
-    con.execute(f"SET memory_limit='{MEMORY_LIMIT}'")
+    con.execute(f"SET memory_limit='{megabytes}MB'")

@@ -14,10 +14,12 @@ from akasha_stream.hot.durable import sync_folder
 from akasha_stream.hot.schema import (
     FORMAT,
     GROWING_TABLES,
+    MEMORY_LIMIT_MB,
     ROW_COLUMNS,
     SegmentName,
     connect_growing,
     limit_memory,
+    memory_limit_mb,
     remove_growing,
 )
 from akasha_stream.hot.segment_tables import Incarnation, Progress, SegmentTables, SnapshotRow
@@ -44,6 +46,7 @@ class SegmentFile:
         self.path = path
         self._con = con
         self._closed = self._checkpointed = False
+        self._limit_mb = 0  # none
 
     @classmethod
     def create(
@@ -125,6 +128,9 @@ class SegmentFile:
             raise
 
     def insert(self, table: str, rows: pa.Table) -> None:
+        wanted = memory_limit_mb(rows.nbytes)
+        if self._limit_mb not in {0, wanted}:
+            self.limit_memory(wanted)
         self._con.register("incoming", rows)
         try:
             columns = ROW_COLUMNS if table == "rows" else "*"
@@ -154,10 +160,11 @@ class SegmentFile:
         """What is committed."""
         return SegmentTables(self._con, self.path)
 
-    def limit_memory(self) -> None:
+    def limit_memory(self, megabytes: int = MEMORY_LIMIT_MB) -> None:
         """Call when everything that opening needs was read."""
         with contextlib.suppress(duckdb.OutOfMemoryException):  # more is in use: DuckDB lets go of it later
-            limit_memory(self._con)
+            limit_memory(self._con, megabytes)
+            self._limit_mb = megabytes
 
     def checkpoint_and_close(self) -> None:
         """Fold the WAL into the file, about a second per 100,000 rows, and let go of it.
