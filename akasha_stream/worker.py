@@ -261,17 +261,29 @@ class Worker:
             with contextlib.suppress(Exception):
                 await asyncio.wait_for(app.stop(), STOP_S)
 
+    async def _seal_old(self) -> None:
+        now_ms = int(time.time() * 1000)
+        due = [shard for shard in self.store.shards() if shard.due(now_ms)]
+        if not due:
+            return
+        try:
+            ends = await self.assignment.end_offsets()
+        except BrokerError as exc:
+            log.warning("old segments not sealed, will try again", error=str(exc))
+            return
+        for shard in due:
+            try:
+                if shard.partition in ends:
+                    await asyncio.to_thread(shard.seal_if_due, now_ms, ends[shard.partition])
+            except AkashaError as exc:
+                log.warning("segment not sealed, will try again", partition=shard.partition, error=str(exc))
+
     async def _housekeeping(self) -> None:
         """Seal what is old enough, and notice a topic that was recreated or has grown."""
         checked = time.monotonic()
         while True:
             await asyncio.sleep(HOUSEKEEPING_S)
-            now_ms = int(time.time() * 1000)
-            for shard in self.store.shards():
-                try:
-                    await asyncio.to_thread(shard.seal_if_due, now_ms)
-                except AkashaError as exc:
-                    log.warning("segment not sealed, will try again", partition=shard.partition, error=str(exc))
+            await self._seal_old()
             if time.monotonic() - checked < LOG_CHECK_S:
                 continue
             checked = time.monotonic()

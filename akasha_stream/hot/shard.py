@@ -412,13 +412,21 @@ class Shard:
         self._segments = (*self._segments, following)
         self._on_closed(ClosedSegment(self, growing, file, before.next_offset))
 
-    def seal_if_due(self, now_ms: int) -> bool:
-        """Seal a segment that has rows and is old enough, though no record came to cut it."""
+    def due(self, now_ms: int) -> bool:
+        """Whether the growing segment is old enough to seal, if the log has no more records."""
+        return not self.closed and self._cutter.due(self._progress.first_timestamp_ms, now_ms)
+
+    def seal_if_due(self, now_ms: int, end_offset: int) -> bool:
+        """Seal a segment that is old enough, though no record came to cut it.
+
+        Only at the end of the log (`end_offset`: its next offset): a worker that catches up on old records
+        would cut a tiny segment each time it is asked, and another one would cut elsewhere.
+        """
         with self.lock:
             if self.closed:
                 return False
             self._reopen_if_broken()
-            if not self._cutter.due(self._progress.first_timestamp_ms, now_ms):
+            if self.next_offset < end_offset or not self.due(now_ms):
                 return False
             self._roll(self.epoch, self.next_offset, self.incarnation)
             return True

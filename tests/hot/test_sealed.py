@@ -209,13 +209,15 @@ def test_a_segment_without_rows_is_sealed(tmp_path: Path, index: bool) -> None:
 
 def test_an_idle_segment_is_sealed_when_it_is_old_enough(tmp_path: Path) -> None:
     with OneShard(settings_for(tmp_path, seal_age_s=10)) as one:
-        assert not one.shard.seal_if_due(10**15)
+        assert not one.shard.seal_if_due(10**15, 0)
         log = small_log(3)
         log.apply(one.shard)
         first = log.records()[0].timestamp_ms
-        assert not one.shard.seal_if_due(first + 9_999)
-        assert one.shard.seal_if_due(first + 10_000)
-        assert not one.shard.seal_if_due(first + 10_000)
+        end = one.shard.next_offset
+        assert not one.shard.seal_if_due(first + 9_999, end)
+        assert not one.shard.seal_if_due(first + 10_000, end + 1)  # there is more in the log
+        assert one.shard.seal_if_due(first + 10_000, end)
+        assert not one.shard.seal_if_due(first + 10_000, end)
         one.sealed()
         assert [str(s.name) for s in one.shard.segments] == ["00-00000000000000000000", "00-00000000000000000003"]
 
