@@ -49,7 +49,7 @@ def create_app(settings: Settings, process: ProcessRuns, start_offsets: StartOff
         consumer_group_instance_id=ingest.instance_id,
         consumer_max_fetch_size=ingest.fetch_bytes,
         consumer_metadata_max_age_ms=30_000,
-        stream_buffer_maxsize=16,
+        stream_buffer_maxsize=64,
         stream_wait_empty=False,
         stream_recovery_delay=0.0,
         stream_processing_timeout=86_400.0,
