@@ -15,6 +15,7 @@ class TestOnTheEmbeddedBroker(PublishedEventsAreFound):
 
 
 @pytest.mark.kafka
+@pytest.mark.slow
 class TestOnKafka(PublishedEventsAreFound):
     @pytest.fixture
     def server(self, kafka: Broker) -> Broker:
