@@ -47,7 +47,8 @@ def command(
     if code == 0 and run.figures is not None:
         _show(out, run.figures, run.seconds)
         if run.note is not None:
-            out.line(f"Note: {run.note}; the times would be shorter on an idle one.")
+            out.line(f"Note: {run.note};")
+            out.line("the times would be shorter on an idle one.")
         out.result({**run.figures.to_json(), "broker": broker, "seconds": round(run.seconds, 1)})
         code = 0 if run.figures.complete else 1
     raise typer.Exit(code if run.figures is not None else code or 1)
@@ -178,18 +179,18 @@ def _show(out: Output, figures: Figures, seconds: float) -> None:
             (
                 "events/s",
                 f"{figures.events_per_s:,.0f}",
-                f"{figures.burst:,} events at once: first send until all were searchable",
+                f"{figures.burst:,} at once: first send until all were searchable",
             ),
             (
                 "searchable after",
                 f"{percentile(searchable, 50):.0f} ms",
-                f"from send to found: median of {len(searchable)} events, at 200 events/s",
+                f"from send to found: median of {len(searchable)} events",
             ),
             ("", f"{percentile(searchable, 99):.0f} ms", "99 of 100 took no longer"),
             (
                 "a search takes",
                 f"{percentile(search, 50):.1f} ms",
-                f"for 10 hits with their text, over HTTP: median of {len(search)}",
+                f"10 hits with their text, over HTTP: median of {len(search)}",
             ),
             ("", f"{percentile(search, 99):.1f} ms", "99 of 100 took no longer"),
         ],
