@@ -112,7 +112,7 @@ class RedisSettings(Section):
 
 class SearchSettings(Section):
     index: Literal["auto", "hnsw", "codes", "exact"] = "auto"
-    candidates: int = Field(default=1_000, ge=10, description="rows that the bit codes hand to exact rescoring, at least")
+    candidates: int = Field(default=1_000, ge=10, description="least rows that the bit codes hand to exact rescoring")
     hnsw_ef: int = Field(default=128, ge=8, le=4096)
     exact_rows: int = Field(default=4_000, ge=0, description="up to this many matching rows are scanned exactly")
     max_k: int = Field(default=1_000, ge=1)

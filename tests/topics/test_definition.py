@@ -29,7 +29,7 @@ def test_the_shipped_definitions() -> None:
     topics = by_role()
     assert {role: topic.name for role, topic in topics.items()} == Settings().topics.model_dump(exclude={"definitions"})
     embeddings = topics["embeddings"]
-    assert embeddings.partitions == 8
+    assert embeddings.partitions == 4
     assert embeddings.config["message.timestamp.type"] == "LogAppendTime"
     assert int(embeddings.config["max.message.bytes"]) > Settings().limits.bundle_bytes
     assert topics["digests"].config["cleanup.policy"] == "compact"
