@@ -15,8 +15,8 @@ def test_show_says_where_each_value_is_from(
     assert ran.code == 0
     lines = {line.split()[0]: line.split()[1:] for line in ran.out.splitlines() if line.strip()}
     assert lines["http.port"] == ["99", "AKASHA_HTTP__PORT"]
-    assert lines["hot.seal_rows"][0] == "20000"
-    assert lines["hot.seal_rows"][1].startswith("akasha-stream.dev.yml:")
+    assert lines["windows.size_s"][0] == "300.0"
+    assert lines["windows.size_s"][1].startswith("akasha-stream.dev.yml:")
     assert lines["topics.definitions"] == ["-", "default"]
     assert all(len(line.rstrip()) <= 80 for line in ran.out.splitlines() if not line.startswith("read:"))
 
@@ -35,7 +35,7 @@ def test_show_hides_secrets(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 def test_show_json_is_one_object(capsys: pytest.CaptureFixture[str]) -> None:
     ran = run(capsys, "--env", "dev", "config", "show", "--json")
     assert len(ran.out.splitlines()) == 1
-    assert ran.json["settings"]["hot"]["seal_rows"] == 20_000
+    assert ran.json["settings"]["windows"]["size_s"] == 300
     assert [Path(file).name for file in ran.json["files"]] == ["akasha-stream.yml", "akasha-stream.dev.yml"]
 
 

@@ -35,7 +35,7 @@ def test_from_nothing_to_as_defined(capsys: pytest.CaptureFixture[str], names: d
     listed = {
         each["role"]: each["partitions_on_broker"] for each in run(capsys, "topics", "list", "--json").json["topics"]
     }
-    assert listed == {"embeddings": 8, "dead_letters": 1, "digests": 1}
+    assert listed == {"embeddings": 4, "dead_letters": 1, "digests": 1}
 
 
 @pytest.mark.kafka
@@ -47,7 +47,7 @@ def test_drift(capsys: pytest.CaptureFixture[str], names: dict[str, str], monkey
     ran = run(capsys, "topics", "check", "--json")
     assert ran.code == 5
     assert ran.json["ok"] is False
-    assert ran.err.endswith(f"error: {names['embeddings']}: partitions is 8, wanted 9\n")
+    assert ran.err.endswith(f"error: {names['embeddings']}: partitions is 4, wanted 9\n")
 
     refused = run(capsys, "topics", "apply")
     assert refused.code == 5

@@ -72,7 +72,7 @@ def place(tmp_path: Path) -> Place:
 def test_it_makes_the_environment_then_runs_the_command(place: Place, command: list[str], call: str) -> None:
     done = place.run("run", *command)
     assert done.returncode == 0, done.stderr
-    assert place.called() == ["uv --version", "uv sync --locked", call]
+    assert place.called() == ["uv --version", "uv sync --locked --compile-bytecode", call]
 
 
 def test_check_runs_all_three_and_fails_if_one_does(place: Place) -> None:
@@ -84,7 +84,7 @@ def test_check_runs_all_three_and_fails_if_one_does(place: Place) -> None:
 def test_a_lock_file_out_of_date_ends_it(place: Place) -> None:
     place.add("bin/uv", '[ "$1" != sync ]')
     assert place.run("run", "test").returncode != 0
-    assert place.called() == ["uv --version", "uv sync --locked"]
+    assert place.called() == ["uv --version", "uv sync --locked --compile-bytecode"]
 
 
 def test_without_uv_it_makes_one_in_an_environment_of_its_own(place: Place) -> None:
@@ -104,7 +104,7 @@ exit 0"""
     assert "putting it into .venv-tools" in done.stderr
     assert [call for call in place.called() if call.startswith("tools")] == [
         "tools pip -m pip install --quiet --disable-pip-version-check uv>=0.8",
-        "tools uv sync --locked",
+        "tools uv sync --locked --compile-bytecode",
     ]
     place.notes.unlink()
     assert place.run("run", "test").returncode == 0
