@@ -55,7 +55,7 @@ def test_the_schemas_are_those_of_the_code() -> None:
     assert {name for name, _ in headers("arrow", "s", "b")} == set(embeddings.headers)
 
     ours = {getattr(dead_letters, name) for name in ("REASON", "DETAIL", "TOPIC", "PARTITION", "OFFSET", "TIMESTAMP")}
-    ours |= {dead_letters.EVENTS, dead_letters.INDEX}
+    ours |= {dead_letters.EVENTS, dead_letters.INDEX, dead_letters.LEFT_OUT}
     assert set(by_role()["dead_letters"].headers) == ours
 
     digests = by_role()["digests"]
