@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -160,25 +160,27 @@ class Assignment:
         return end
 
     async def _beginnings(self, partitions: list[int]) -> dict[int, int]:
-        asked = [KafkaPartition(self._topic, partition) for partition in partitions]
-        try:
-            async with self._asking:
-                found = await self._probe.beginning_offsets(asked)
-        except (KafkaError, OSError) as exc:
-            raise BrokerError(f"first offsets of {self._topic} not known: {exc!r}") from exc
-        return {tp.partition: int(offset) for tp, offset in found.items()}
+        return await self._offsets("first offsets", self._probe.beginning_offsets, partitions)
 
     async def end_offsets(self) -> dict[int, int]:
         """Next offset of each owned partition's log. Raises BrokerError."""
         return await self._ends(self._store.owned())
 
     async def _ends(self, partitions: list[int]) -> dict[int, int]:
+        return await self._offsets("end offsets", self._probe.end_offsets, partitions)
+
+    async def _offsets(
+        self,
+        what: str,
+        ask: Callable[[list[KafkaPartition]], Awaitable[dict[KafkaPartition, int]]],
+        partitions: list[int],
+    ) -> dict[int, int]:
         asked = [KafkaPartition(self._topic, partition) for partition in partitions]
         try:
             async with self._asking:
-                found = await self._probe.end_offsets(asked)
+                found = await ask(asked)
         except (KafkaError, OSError) as exc:
-            raise BrokerError(f"end offsets of {self._topic} not known: {exc!r}") from exc
+            raise BrokerError(f"{what} of {self._topic} not known: {exc!r}") from exc
         return {tp.partition: int(offset) for tp, offset in found.items()}
 
     async def partition_count(self) -> int:
