@@ -9,11 +9,11 @@ ENV UV_COMPILE_BYTECODE=1 \
 WORKDIR /app
 # The packages first: they change less often than the code.
 COPY pyproject.toml uv.lock .python-version README.md LICENSE ./
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked --no-dev --extra onnx --no-install-project
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked --no-dev --extra onnx --extra otlp --extra s3 --no-install-project
 COPY akasha_stream ./akasha_stream
 COPY settings ./settings
 COPY topics ./topics
-RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked --no-dev --extra onnx --no-editable
+RUN --mount=type=cache,target=/root/.cache/uv uv sync --locked --no-dev --extra onnx --extra otlp --extra s3 --no-editable
 
 FROM python:3.13-slim
 RUN groupadd --system --gid 10001 akasha \

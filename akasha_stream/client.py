@@ -9,12 +9,13 @@ answer came.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from akasha_stream.api.identity import path_of
 from akasha_stream.api.problems import MEDIA_TYPE, Problem, invalid, raised
@@ -24,15 +25,25 @@ from akasha_stream.search.query import (
     FieldName,
     Filters,
     Index,
+    RecentEvents,
     SearchRequest,
     SearchResponse,
     StoredEvent,
 )
+from akasha_stream.settings import HttpSettings
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from akasha_stream.search.engine import Stats
+
 DEFAULT_URL = "http://127.0.0.1:8470"
+
+
+def local_url(http: HttpSettings) -> str:
+    """Where a worker with these settings listens, as its own machine reaches it."""
+    host = "127.0.0.1" if http.host in {"0.0.0.0", "::"} else http.host  # noqa: S104 - compared, not bound
+    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
 
 
 def build_request(
@@ -45,6 +56,7 @@ def build_request(
     filters: Filters | Mapping[str, Any] | None = None,
     after: str | Sequence[str] | None = None,
     after_timeout_s: float | None = None,
+    as_of: str | None = None,
     fields: Sequence[FieldName] | None = None,
     index: Index | None = None,
 ) -> SearchRequest:
@@ -58,6 +70,7 @@ def build_request(
         "filters": filters,
         "after": after if after is None or isinstance(after, str) else ",".join(after),
         "after_timeout_s": after_timeout_s,
+        "as_of": as_of,
         "fields": None if fields is None else list(fields),
         "index": index,
     }
@@ -96,6 +109,7 @@ class AkashaClient:
         filters: Filters | Mapping[str, Any] | None = None,
         after: str | Sequence[str] | None = None,
         after_timeout_s: float | None = None,
+        as_of: str | None = None,
         fields: Sequence[FieldName] | None = None,
         index: Index | None = None,
     ) -> SearchResponse:
@@ -110,6 +124,7 @@ class AkashaClient:
                 filters=filters,
                 after=after,
                 after_timeout_s=after_timeout_s,
+                as_of=as_of,
                 fields=fields,
                 index=index,
             )
@@ -124,6 +139,14 @@ class AkashaClient:
         """Raises EventNotFound."""
         response = await self._send("GET", path_of(source_system, event_id), params=_flags(embedding))
         return _parsed(StoredEvent, response)
+
+    async def recent(self, *systems: str, limit: int = 20, cursor: str | None = None) -> RecentEvents:
+        """The newest events, of these source systems or of all. `cursor`: `next` of the page before."""
+        return _parsed(RecentEvents, await self._send("GET", "/v1/events", params=_page(systems, limit, cursor)))
+
+    async def stats(self) -> Stats:
+        """What the worker can search."""
+        return _stats(await self._send("GET", "/v1/stats"))
 
     async def ready(self) -> bool:
         """Whether the worker can answer searches now; False as well when nothing answers."""
@@ -145,10 +168,10 @@ class AkashaClient:
 
     async def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = await self._http.request(method, path, **options)
+            response = await self._http.request(method, path, headers=_trace_headers(), **options)
         except httpx.TransportError as error:
             raise _unreachable(self._url, error) from error
-        return _checked(response)
+        return checked(response)
 
 
 class SyncAkashaClient:
@@ -180,6 +203,7 @@ class SyncAkashaClient:
         filters: Filters | Mapping[str, Any] | None = None,
         after: str | Sequence[str] | None = None,
         after_timeout_s: float | None = None,
+        as_of: str | None = None,
         fields: Sequence[FieldName] | None = None,
         index: Index | None = None,
     ) -> SearchResponse:
@@ -194,6 +218,7 @@ class SyncAkashaClient:
                 filters=filters,
                 after=after,
                 after_timeout_s=after_timeout_s,
+                as_of=as_of,
                 fields=fields,
                 index=index,
             )
@@ -208,6 +233,14 @@ class SyncAkashaClient:
         """Raises EventNotFound."""
         response = self._send("GET", path_of(source_system, event_id), params=_flags(embedding))
         return _parsed(StoredEvent, response)
+
+    def recent(self, *systems: str, limit: int = 20, cursor: str | None = None) -> RecentEvents:
+        """See AkashaClient.recent."""
+        return _parsed(RecentEvents, self._send("GET", "/v1/events", params=_page(systems, limit, cursor)))
+
+    def stats(self) -> Stats:
+        """See AkashaClient.stats."""
+        return _stats(self._send("GET", "/v1/stats"))
 
     def ready(self) -> bool:
         """See AkashaClient.ready."""
@@ -229,10 +262,19 @@ class SyncAkashaClient:
 
     def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
-            response = self._http.request(method, path, **options)
+            response = self._http.request(method, path, headers=_trace_headers(), **options)
         except httpx.TransportError as error:
             raise _unreachable(self._url, error) from error
-        return _checked(response)
+        return checked(response)
+
+
+def _trace_headers() -> dict[str, str]:
+    """So that the worker's spans are children of the caller's."""
+    if "opentelemetry.trace" not in sys.modules:
+        return {}  # nobody has a span
+    from akasha_stream.telemetry.tracing import http_headers
+
+    return http_headers()
 
 
 def _body(request: SearchRequest) -> bytes:
@@ -243,7 +285,21 @@ def _flags(embedding: bool) -> dict[str, str]:
     return {"embedding": "true"} if embedding else {}
 
 
-def _checked(response: httpx.Response) -> httpx.Response:
+def _page(systems: Sequence[str], limit: int, cursor: str | None) -> dict[str, Any]:
+    return {"system": list(systems), "limit": limit} | ({} if cursor is None else {"cursor": cursor})
+
+
+def _stats(response: httpx.Response) -> Stats:
+    from akasha_stream.search.engine import Stats
+
+    try:
+        return TypeAdapter(Stats).validate_json(response.content)
+    except ValidationError as error:
+        raise AkashaError(f"{response.request.url} answered something else than Stats") from error
+
+
+def checked(response: httpx.Response) -> httpx.Response:
+    """A good answer; else the error that it tells of is raised."""
     if response.is_success:
         return response
     if response.headers.get("content-type", "").startswith(MEDIA_TYPE):

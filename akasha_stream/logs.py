@@ -23,9 +23,11 @@ _SECRET_KEY = re.compile(
 _NOT_SECRET = frozenset({"freshness_token", "after_token"})
 # Libraries that say at INFO what is of no use to whoever runs this.
 _QUIET = (
-    "aiokafka", "faust", "mode", "uvicorn", "httpx", "httpcore", "asyncio",
+    "aiokafka", "faust", "mode", "uvicorn", "httpx", "httpcore", "asyncio", "azure", "boto3", "botocore", "aiobotocore",
     # The life of Faust's services is logged under the modules of ours that derive from them.
     "akasha_stream.stream.app", "akasha_stream.stream.consumer",
+    # Oneiric's: every candidate, every use of an adapter.
+    "adapter.bridge", "adapter.metadata", "lifecycle", "plugins", "resolver",
 )  # fmt: skip
 # Lines of libraries at ERROR that are no errors: (logger, all these words).
 _EXPECTED = (
@@ -34,6 +36,11 @@ _EXPECTED = (
     ("aiokafka.consumer.group_coordinator", ("Group Coordinator Request failed", "NotAvailable")),
     # How aiokafka learns that a broker has no idempotent producer; the publisher then says so itself.
     ("aiokafka.producer.sender", ("Unexpected error during InitProducerIdRequest",)),
+    # Oneiric's traceback of what storage/tiers.py then raises with its reason, at every try.
+    ("lifecycle", ("swap-failed",)),
+    # aiokafka leaves the futures of its own requests behind when another requeue shuts a producer out; dlq/requeue.py
+    # says so itself.
+    ("asyncio", ("Future exception was never retrieved", "ProducerFenced")),
     # Faust's services leave their own waits behind when they are stopped.
     ("asyncio", ("Task was destroyed but it is pending", "/faust/")),
     ("asyncio", ("Task was destroyed but it is pending", "/mode/")),
@@ -77,6 +84,17 @@ def _is_secret(key: str) -> bool:
     return key not in _NOT_SECRET and _SECRET_KEY.search(key) is not None
 
 
+def add_trace(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Processor: trace_id and span_id of the span that this task or thread is in, as W3C writes them."""
+    trace = sys.modules.get("opentelemetry.trace")  # not imported: nothing has a span
+    if trace is not None:
+        context = trace.get_current_span().get_span_context()
+        if context.is_valid:
+            event["trace_id"] = f"{context.trace_id:032x}"
+            event["span_id"] = f"{context.span_id:016x}"
+    return event
+
+
 def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
     """Route structlog and the standard library's logging to `stream` (default stderr). May be called again.
 
@@ -87,6 +105,7 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
     level = logging.getLevelNamesMapping()[settings.level.upper()]
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        add_trace,
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.PositionalArgumentsFormatter(),

@@ -11,4 +11,9 @@ from aiokafka.partitioner import murmur2
 
 def partition_of(source_system: str, partitions: int) -> int:
     """Partition in [0, partitions) of a source system."""
-    return (int(murmur2(source_system.encode())) & 0x7FFFFFFF) % partitions
+    return partition_of_key(source_system.encode(), partitions)
+
+
+def partition_of_key(key: bytes, partitions: int) -> int:
+    """The same for a record's key as it is on the wire, UTF-8 or not."""
+    return (int(murmur2(key)) & 0x7FFFFFFF) % partitions

@@ -45,7 +45,7 @@ class PublishSettings(Section):
     format: Literal["arrow", "json"] = "arrow"
     bundle_events: int = Field(default=64, ge=1, le=65_535)
     bundle_bytes: int = Field(default=900_000, ge=1024)
-    linger_ms: float = Field(default=20.0, ge=0)
+    linger_ms: float = Field(default=50.0, ge=0)
     max_in_flight_events: int = Field(default=50_000, ge=1)
     delivery_timeout_s: float = Field(
         default=120.0,
@@ -84,10 +84,10 @@ class IngestSettings(Section):
         "it has its partitions back without a rebalance; unset: it leaves the group when it stops",
     )
     batch_messages: int = Field(default=64, ge=1)
-    batch_wait_ms: float = Field(default=10.0, gt=0)
+    batch_wait_ms: float = Field(default=10.0, ge=0, le=1_000)
     fetch_bytes: int = Field(default=2_097_152, ge=65_536, description="most bytes a fetch takes from one partition")
     fetch_wait_ms: int = Field(default=500, ge=1, description="how long a broker may hold a fetch that finds nothing")
-    threads: int = Field(default=2, ge=1, description="partitions that are decoded and committed side by side")
+    threads: int = Field(default=2, ge=1, description="partitions that commit side by side")
     session_timeout_s: float = Field(default=6.0, gt=0)
     heartbeat_s: float = Field(default=1.0, gt=0)
     retry_max_s: float = Field(default=30.0, gt=0, description="longest pause between retries of a failed commit")
@@ -100,6 +100,79 @@ class HotSettings(Section):
     build_indexes: bool = True
     hnsw_m: int = Field(default=16, ge=4, le=128)
     hnsw_ef_construction: int = Field(default=64, ge=8, le=1024)
+
+
+class TierSettings(Section):
+    """Spilling to the object stores that settings/akasha-storage.yml names."""
+
+    enabled: bool = Field(default=False, description="spill finished segments, and search what was spilled")
+    precision: Literal["compact", "float16", "float32"] = "compact"
+    keep_local_s: float = Field(
+        default=86_400.0, ge=0, description="a spilled segment is searched from its local copy up to this age"
+    )
+    keep_local_rows: int = Field(
+        default=1_000_000, ge=0, description="spilled rows that keep their local copy; the oldest go first"
+    )
+    cache_bytes: int = Field(
+        default=2_147_483_648, ge=0, description="of vectors and texts that searches fetched; the least used go first"
+    )
+    timeout_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="how long a search waits for the object store before it answers without",
+    )
+
+
+class CompactionSettings(Section):
+    """Of spilled segments."""
+
+    enabled: bool = Field(default=True, description="workers compact; the command `tiers compact` always does")
+    target_bytes: int = Field(default=134_217_728, ge=1, description="segments are merged up to about this size")
+    fan_in: int = Field(default=4, ge=2, le=64, description="so many segments of a size make one of the next")
+    masked_share: float = Field(
+        default=0.25, gt=0, le=1, description="share of replaced, deleted and expired rows from which one is rewritten"
+    )
+    grace_s: float = Field(
+        default=600.0, ge=0, description="how long a replaced object stays for searches that read it"
+    )
+
+
+Days = Annotated[float, Field(gt=0)]
+
+
+class RetentionSettings(Section):
+    """How long a row is kept after it was appended to the log; unset: for ever."""
+
+    days: Days | None = Field(default=None, description="of every system that is not in `systems`")
+    systems: dict[str, Days | None] = Field(default_factory=dict, description="source system → days; null: for ever")
+
+
+class SystemTiers(Section):
+    """Of one source system, instead of the general ages. null: never; left out: the general one."""
+
+    warm_after_s: float | None = Field(default=None, gt=0)
+    cold_after_s: float | None = Field(default=None, gt=0)
+
+
+class TierPolicy(Section):
+    """When a spilled segment moves to a colder tier (tiers/policy.py)."""
+
+    enabled: bool = Field(default=True, description="workers move segments; the command `tiers migrate` always does")
+    check_s: float = Field(default=300.0, gt=0, description="how often a worker looks for something to move")
+    age_of: Literal["events", "object"] = Field(
+        default="events", description="events: since the newest event; object: since it was written to its tier"
+    )
+    warm_after_s: float | None = Field(default=2_592_000.0, gt=0, description="null: not by age")
+    cold_after_s: float | None = Field(default=None, gt=0, description="null: not by age")
+    hot_max_bytes: int | None = Field(default=None, ge=1, description="in all, whatever the age")
+    warm_max_bytes: int | None = Field(default=None, ge=1, description="in all, whatever the age")
+    keep_searches: int = Field(default=10, ge=0, le=1_000, description="not moved by age when read so often; 0: moved")
+    keep_within_s: float = Field(default=604_800.0, gt=0, description="… within this time")
+    systems: dict[str, SystemTiers] = Field(default_factory=dict, description="source system → ages of its own")
+    grace_s: float = Field(
+        default=900.0, ge=0, description="how long a copy that counts no longer stays for those that are reading it"
+    )
+    restore_days: int = Field(default=7, ge=1, description="how long S3 keeps what was restored readable")
 
 
 class RedisSettings(Section):
@@ -117,6 +190,12 @@ class SearchSettings(Section):
     exact_rows: int = Field(default=4_000, ge=0, description="up to this many matching rows are scanned exactly")
     max_k: int = Field(default=1_000, ge=1)
     after_timeout_s: float = Field(default=5.0, ge=0)
+    peer_timeout_s: float = Field(
+        default=3.0,
+        gt=0,
+        description="how long a search waits for the workers that own other partitions, besides after_timeout_s and "
+        "(where tiers are enabled) tiers.timeout_s",
+    )
     threads: int = Field(default=2, ge=1)
 
 
@@ -136,11 +215,33 @@ class EmbedderSettings(Section):
 class HttpSettings(Section):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8470
+    advertised_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://[^\s/]+/?$",
+        description="how other workers reach this one; unset: http.host and http.port, with this machine's name "
+        "where the host stands for all addresses",
+    )
 
 
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "console", "json"] = "auto"
+
+
+class TelemetrySettings(Section):
+    """Metrics and traces. What else an OTLP exporter may be told (headers, certificates, resource attributes,
+    intervals, another sampler) are OpenTelemetry's own variables, OTEL_…"""
+
+    prometheus: bool = Field(default=True, description="GET /metrics of a worker")
+    endpoint: str | None = Field(default=None, description="of an OTLP collector; unset: nothing is sent")
+    protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    sample_ratio: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="share of requests that are traced where the caller has not decided; events follow their producer",
+    )
+    lag_interval_s: float = Field(default=5.0, gt=0, description="how often a worker asks where its partitions end")
 
 
 class Settings(Section):
@@ -154,11 +255,16 @@ class Settings(Section):
     windows: WindowSettings = WindowSettings()
     ingest: IngestSettings = IngestSettings()
     hot: HotSettings = HotSettings()
+    tiers: TierSettings = TierSettings()
+    compaction: CompactionSettings = CompactionSettings()
+    retention: RetentionSettings = RetentionSettings()
+    tier_policy: TierPolicy = TierPolicy()
     redis: RedisSettings = RedisSettings()
     search: SearchSettings = SearchSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     http: HttpSettings = HttpSettings()
     logging: LoggingSettings = LoggingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
     def load(

@@ -69,7 +69,7 @@ def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
             publish__format=given.format,
             publish__bundle_events=BUNDLE,
         )
-        bundles, publish_s, partitions = asyncio.run(_publish(settings, corpus, given.events, given.systems))
+        bundles, publish_s, partitions = asyncio.run(publish(settings, corpus, given.events, given.systems))
         figures: dict[str, object] = {
             "data": corpus.name,
             "partitions": partitions,
@@ -91,7 +91,7 @@ def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
         return figures, running.versions
 
 
-async def _publish(settings: Settings, corpus: Corpus, events: int, systems: int) -> tuple[int, float, int]:
+async def publish(settings: Settings, corpus: Corpus, events: int, systems: int) -> tuple[int, float, int]:
     """(bundles, seconds of publishing without making the tables, partitions that got some)."""
     await ensure_topics(settings)
     bundles, publish_s = 0, 0.0

@@ -25,6 +25,7 @@ import orjson
 from numpy.typing import NDArray
 
 from akasha_stream.events.model import Event
+from akasha_stream.logs import configure
 from akasha_stream.publish.delivery import Delivery
 from akasha_stream.publish.publisher import EventPublisher
 from akasha_stream.settings import Settings
@@ -65,6 +66,7 @@ class _Producer:
 
 async def run(given: argparse.Namespace) -> None:
     settings = Settings.load()
+    configure(settings.logging)  # to stderr: stdout has the answers
     corpus = load(given.seed)
     dimensions = corpus.vectors.shape[1]
     vectors = corpus.rows(given.first_row, POOL)

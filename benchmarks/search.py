@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from akasha_stream.api.app import create_app
 from akasha_stream.api.server import serve
+from akasha_stream.cluster.cluster import Cluster
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.logs import configure
 from akasha_stream.publish.publisher import EventPublisher
@@ -114,7 +115,7 @@ async def _idle(given: argparse.Namespace, corpus: Corpus, folder: Path) -> dict
             figures["recall_at_10"] = round(recall(corpus, given.rows, responses), 4)
             figures["plan"] = _plan(responses)
             figures |= quantiles(took)
-            async with serve(create_app(engine), "127.0.0.1", 0) as port:
+            async with serve(create_app(Cluster(engine, settings)), "127.0.0.1", 0) as port:
                 figures |= quantiles(await _http(port, corpus, given.queries_n, folder), "http_")
         finally:
             engine.close()

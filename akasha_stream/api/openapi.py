@@ -8,7 +8,26 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from akasha_stream.api.problems import MEDIA_TYPE
+from akasha_stream.api.responses import MOST_BODY_BYTES
+
 _REF = "#/components/schemas/{model}"
+
+
+def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """For a route's `responses`."""
+    texts = {
+        400: "The request can't be answered as asked",
+        404: "There is no such event, or dead letter",
+        409: "The event's object is archived, and must be restored first",
+        413: f"The body is larger than {MOST_BODY_BYTES} bytes",
+        422: "A field of the request is wrong; `errors` names it",
+        501: "A text query, and no embedder is configured",
+        502: "The embedder did not answer, or an object store refused",
+        503: "Not ready, or an object store or another worker did not answer",
+    }
+    schema = {"$ref": "#/components/schemas/Problem"}
+    return {s: {"description": texts[s], "content": {MEDIA_TYPE: {"schema": schema}}} for s in statuses}
 
 
 def request_body(model: type[BaseModel]) -> dict[str, Any]:

@@ -21,11 +21,17 @@ _URN = "urn:akasha-stream:problem:"
 # The nearest class in an error's ancestry counts.
 _STATUS: dict[type[AkashaError], int] = {
     errors.UsageError: 400,
+    errors.LetterNotFound: 404,
     errors.EventError: 400,
     errors.EventNotFound: 404,
+    errors.ShardMoved: 409,
     errors.EmbedderMissing: 501,
     errors.EmbedderFailed: 502,
+    errors.OwnerUnavailable: 503,
     errors.SearchError: 400,
+    errors.ObjectArchived: 409,
+    errors.StorageError: 502,
+    errors.StorageUnavailable: 503,
     errors.LookupUnavailable: 503,
     errors.BrokerError: 503,
     AkashaError: 500,

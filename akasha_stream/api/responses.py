@@ -40,5 +40,9 @@ def of_values(values: object, status: int = 200) -> Response:
     return Response(orjson.dumps(values), status, media_type="application/json")
 
 
+def of_json(body: bytes) -> Response:
+    return Response(body, media_type="application/json")
+
+
 def of_problem(body: Problem) -> Response:
     return Response(body.model_dump_json(exclude_none=True), body.status, media_type=MEDIA_TYPE)

@@ -11,8 +11,21 @@ import uvicorn
 from fastapi import FastAPI
 
 from akasha_stream.errors import ServerStartError
+from akasha_stream.settings import HttpSettings
 
 _GRACE_S = 5
+_ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
+
+
+def url_of(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def advertised_url(settings: HttpSettings, port: int) -> str:
+    """Where other machines reach a server that listens on `port`."""
+    if settings.advertised_url is not None:
+        return settings.advertised_url.rstrip("/")
+    return url_of(socket.gethostname() if settings.host in _ALL_ADDRESSES else settings.host, port)
 
 
 class _Server(uvicorn.Server):

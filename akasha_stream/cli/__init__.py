@@ -34,8 +34,19 @@ COMMANDS: dict[str, Entry] = {
     "publish": Entry("akasha_stream.cli.publish", "Publish events from Parquet, JSON lines or Session-Buddy."),
     "search": Entry("akasha_stream.cli.search", "Search by text, by vector or by an event that is stored."),
     "get": Entry("akasha_stream.cli.get", "Show one stored event."),
+    "mcp": Entry("akasha_stream.cli.mcp", "Offer the memory to assistants, as tools (Model Context Protocol)."),
+    "status": Entry("akasha_stream.cli.status", "Show the cluster: broker, topics, workers, who owns what."),
+    "lag": Entry("akasha_stream.cli.lag", "Show how far behind the log its readers are, and until when."),
+    "tail": Entry("akasha_stream.cli.tail", "Follow events, dead letters or digests as they are appended."),
+    "replay": Entry("akasha_stream.cli.replay", "Read a part of the log again: into the shards, or a side store."),
+    "dlq": Entry("akasha_stream.cli.dlq", "List, show, requeue and purge dead letters."),
+    "doctor": Entry("akasha_stream.cli.doctor", "Check the surroundings, and say what to do about each fault."),
+    "forget": Entry("akasha_stream.cli.forget", "Remove every row of a source system, from everywhere."),
+    "tiers": Entry("akasha_stream.cli.tiers", "What is stored in which tier; move, restore, compact and clean it."),
+    "segments": Entry("akasha_stream.cli.segments", "Make the catalog of stored segments anew, and check them."),
     "topics": Entry("akasha_stream.cli.topics", "Create the Kafka topics, and compare them with their definitions."),
     "config": Entry("akasha_stream.cli.config", "Show and check the settings."),
+    "completion": Entry("akasha_stream.cli.completion", "Print the completion script of a shell."),
 }
 
 

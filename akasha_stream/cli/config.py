@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from akasha_stream.cli.context import loaded, output
+
+if TYPE_CHECKING:
+    from akasha_stream.configuration.documents import KeyPath
+    from akasha_stream.configuration.load import Loaded
+    from akasha_stream.configuration.storage import LoadedStorage
+    from akasha_stream.storage.settings import StorageSettings
 
 command = typer.Typer(help=__doc__, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
@@ -15,45 +21,81 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last 
 
 @command.command()
 def show(ctx: typer.Context, json: Json = False) -> None:
-    """Print every setting, its value and where it comes from. Secrets are masked."""
+    """Print every setting, the object stores' too, its value and where it comes from. Secrets are masked."""
     from akasha_stream.configuration.show import redacted
 
-    found = loaded(ctx)
-    values = redacted(found.settings)
+    found, storage = _loaded(ctx)
+    values, of_storage = redacted(found.settings), _as_in_the_file(storage.settings)
     out = output(json)
-    rows = [(".".join(path), _shown(value), _place(found.places.get(path))) for path, value in _flat(values)]
-    out.line(f"read: {', '.join(str(file) for file in found.files)}")
-    out.table(("setting", "value", "from"), rows)
-    out.result({"files": [str(file) for file in found.files], "settings": values})
-
-
-@command.command()
-def check(ctx: typer.Context, json: Json = False) -> None:
-    """Validate the settings and the topic files; exit code 3 and one line if something is wrong."""
-    from akasha_stream.topics.definition import definitions
-
-    found = loaded(ctx)
-    topics = definitions(found.settings)
-    out = output(json)
-    out.line(
-        f"ok: {', '.join(str(file) for file in found.files)} ({found.settings.environment}); {len(topics)} topic files"
-    )
+    out.line(f"read: {', '.join(str(file) for file in (*found.files, *storage.files))}")
+    columns = ("setting", "value", "from")
+    out.table(columns, [_row(path, value, found.places) for path, value in _flat(values)])
+    unused = dict.fromkeys(storage.settings.unusable, "not used")
+    rows = _flat({"storage": {**of_storage, **unused}})
+    out.table(columns, [_row(path, value, storage.places) for path, value in rows])
     out.result(
         {
-            "ok": True,
-            "environment": found.settings.environment,
             "files": [str(file) for file in found.files],
-            "topics": [topic.name for topic in topics],
+            "settings": values,
+            "storage_files": [str(file) for file in storage.files],
+            "storage": of_storage,
+            "unused": storage.settings.unusable,
         }
     )
 
 
-def _flat(values: dict[str, object]) -> Iterator[tuple[tuple[str, ...], object]]:
-    for section, keys in values.items():
-        if isinstance(keys, dict):
-            yield from (((section, key), value) for key, value in keys.items())
+@command.command()
+def check(ctx: typer.Context, json: Json = False) -> None:
+    """Validate the settings, those of the object stores, and the topic files; exit code 3 and one line if something is
+    wrong."""
+    from akasha_stream.topics.definition import definitions
+
+    found, storage = _loaded(ctx)
+    topics = definitions(found.settings)
+    out = output(json)
+    files = [str(file) for file in (*found.files, *storage.files)]
+    out.line(f"ok: {', '.join(files)} ({found.settings.environment}); {len(topics)} topic files")
+    out.result(
+        {
+            "ok": True,
+            "environment": found.settings.environment,
+            "files": files,
+            "topics": [topic.name for topic in topics],
+            "tiers": storage.settings.tiers,
+        }
+    )
+
+
+def _loaded(ctx: typer.Context) -> tuple[Loaded, LoadedStorage]:
+    from akasha_stream.configuration.storage import load_storage
+
+    found = loaded(ctx)
+    return found, load_storage(environment=found.settings.environment)
+
+
+def _as_in_the_file(settings: StorageSettings) -> dict[str, object]:
+    """What stands below `storage`: backends under their names, without secrets."""
+    from akasha_stream.configuration.show import redacted
+    from akasha_stream.storage.settings import CACHE_NAME
+
+    values: dict[str, object] = {"default_backend": settings.default_backend, "tiers": dict(settings.tiers)}
+    values |= {name: redacted(backend) for name, backend in settings.backends.items()}
+    if settings.cache is not None:
+        values[CACHE_NAME] = redacted(settings.cache)
+    return values
+
+
+def _flat(values: Mapping[str, object], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], object]]:
+    for key, value in values.items():
+        # Sections, and backends below `storage`; a setting may itself be a mapping.
+        if isinstance(value, dict) and (not above or above == ("storage",)):
+            yield from _flat(value, (*above, key))
         else:
-            yield (section,), keys
+            yield (*above, key), value
+
+
+def _row(path: tuple[str, ...], value: object, places: Mapping[KeyPath, str]) -> tuple[str, str, str]:
+    return ".".join(path), _shown(value), _place(places.get(path))
 
 
 def _place(place: str | None) -> str:

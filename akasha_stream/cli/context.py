@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import typer
     from rich.console import Console
+    from rich.table import Table
 
     from akasha_stream.configuration.load import Loaded
-    from akasha_stream.settings import Settings
+    from akasha_stream.settings import LoggingSettings, Settings
 
 _WIDTH = 80
 
@@ -47,6 +48,28 @@ def settings(ctx: typer.Context, overrides: Mapping[str, object] | None = None) 
     found = loaded(ctx, given).settings
     configure(found.logging)
     return found
+
+
+def operator_settings(ctx: typer.Context) -> Settings:
+    """The same for commands that look from outside: what they can't reach they say themselves, in one line."""
+    found = settings(ctx)
+    quiet_libraries(found.logging)
+    return found
+
+
+def quiet_libraries(logging: LoggingSettings) -> None:
+    """Errors alone are logged, and none of aiokafka's, which tells of each connection that it could not make.
+
+    With logging.level debug all is.
+    """
+    from logging import CRITICAL, ERROR, getLogger
+
+    from akasha_stream.logs import configure
+
+    configure(logging)
+    if logging.level != "debug":
+        getLogger().setLevel(ERROR)
+        getLogger("aiokafka").setLevel(CRITICAL)
 
 
 def output(json: bool) -> Output:
@@ -98,7 +121,17 @@ class Output:
             table.add_column(column, justify="right" if figures else "left", no_wrap=figures, overflow="fold")
         for row in rows:
             table.add_row(*(Text(printable("" if cell is None else str(cell))) for cell in row))
+        if self._too_wide(table):
+            table.padding = (0, 0)
+        if self._too_wide(table):
+            for drawn in table.columns:
+                drawn.no_wrap = False  # a figure on two lines is still the figure; Rich would cut it
         self.console.print(table)
+
+    def _too_wide(self, table: Table) -> bool:
+        """Even with its texts folded."""
+        widest = self.console.options.update(max_width=10_000)
+        return table.__rich_measure__(self.console, widest).minimum > self.console.width
 
     def result(self, values: object) -> None:
         """The one JSON object. Non-ASCII is escaped: any terminal or pipe can take it."""

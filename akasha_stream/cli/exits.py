@@ -11,7 +11,19 @@
 
 from __future__ import annotations
 
-from akasha_stream.errors import AkashaError, BrokerError, SettingsError, TopicDrift, UsageError
+from akasha_stream.errors import (
+    AkashaError,
+    BrokerError,
+    CacheUnavailable,
+    LogRecreated,
+    LookupUnavailable,
+    SettingsError,
+    ShardWriteError,
+    StorageDenied,
+    StorageUnavailable,
+    TopicDrift,
+    UsageError,
+)
 
 OK = 0
 FAILED = 1
@@ -34,3 +46,20 @@ def exit_code(error: AkashaError) -> int:
             return BROKER
         case _:
             return FAILED
+
+
+def next_step(error: AkashaError) -> str | None:
+    """The command that finds out more, or mends it; None where the message names one, or says what to do."""
+    if "akasha-stream " in str(error):
+        return None
+    match error:
+        case TopicDrift():
+            return "akasha-stream topics apply"
+        case LogRecreated():
+            return "akasha-stream status"
+        case BrokerError() | LookupUnavailable() | CacheUnavailable() | ShardWriteError():
+            return "akasha-stream doctor"
+        case StorageUnavailable() | StorageDenied():
+            return "akasha-stream doctor --storage"
+        case _:
+            return None

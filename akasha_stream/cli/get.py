@@ -32,11 +32,11 @@ def command(
             ("source_system", event.source_system),
             ("event_id", event.event_id),
             ("created_at", event.created_at.isoformat()),
-            ("model", event.model),
-            *((f"metadata.{key}", value) for key, value in event.metadata.items()),
+            ("model", event.model or ""),
+            *((f"metadata.{key}", value) for key, value in (event.metadata or {}).items()),
             ("position", f"partition {place.partition}, offset {place.offset}, index {place.index}"),
             ("answered from", event.answered_from),
         ],
     )
-    out.line(event.content)
+    out.line("(archived: needs a restore)" if event.content is None else event.content)
     out.result(event.model_dump(mode="json", exclude_unset=True))

@@ -135,6 +135,7 @@ class _Task:
         from akasha_stream.publish.publisher import EventPublisher
         from akasha_stream.publish.run import publish_source
         from akasha_stream.publish.sources.open import open_source
+        from akasha_stream.telemetry.setup import exported_traces
 
         stop = asyncio.Event()
         embed = self._embedder() if self._embed else None
@@ -145,7 +146,7 @@ class _Task:
                     return await publish_source(self.source, None, stop=stop, report=bar.update)
             finally:
                 self.source.close()
-        async with EventPublisher(self.settings) as publisher:
+        async with exported_traces(self.settings.telemetry), EventPublisher(self.settings) as publisher:
             self.source = await asyncio.to_thread(self._open, open_source, await self._log(out), embed)
             try:
                 with _Bar(self.source) as bar, _Interrupt(stop, publisher.abandon):

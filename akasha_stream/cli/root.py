@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -15,8 +16,12 @@ from typer.main import get_command
 import akasha_stream
 from akasha_stream.cli import COMMANDS, Entry
 from akasha_stream.cli.context import Invocation
-from akasha_stream.cli.exits import exit_code
+from akasha_stream.cli.exits import FAILED, exit_code, next_step
 from akasha_stream.errors import AkashaError
+
+PROGRAM = "akasha-stream"
+COMPLETE = "_AKASHA_STREAM_COMPLETE"
+"""Set by a shell that asks for completions (cli/completion.py)."""
 
 
 class _Commands(dict[str, Any]):
@@ -109,18 +114,42 @@ def _root(
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line; the exit code. Bugs (other exceptions) pass through with their traceback."""
+    """Run one command line; the exit code. An error is one line, and one with the next step where there is one;
+    with --debug its traceback stands before it. So is a bug (any other exception), with the place it happened at."""
     invocation = Invocation()
+    if COMPLETE in os.environ:
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
-        get_command(root).main(list(arguments), prog_name="akasha-stream", obj=invocation)
+        get_command(root).main(list(arguments), prog_name=PROGRAM, obj=invocation)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except AkashaError as error:
-        if invocation.debug:
-            import traceback
-
-            traceback.print_exception(error)
-        sys.stdout.flush()
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201
+        _report(error, str(error), next_step(error), debug=invocation.debug)
         return exit_code(error)
+    except Exception as error:
+        text = f"{type(error).__name__}: {error} (a fault of akasha-stream{_place(error)})"
+        again = None if invocation.debug else "run it again as akasha-stream --debug …, and report what it prints"
+        _report(error, text, again, debug=invocation.debug)
+        return FAILED
     return 0
+
+
+def _report(error: Exception, text: str, following: str | None, *, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    sys.stdout.flush()
+    print(f"error: {text}", file=sys.stderr)  # noqa: T201
+    if following is not None:
+        print(f"next: {following}", file=sys.stderr)  # noqa: T201
+
+
+def _place(error: Exception) -> str:
+    """The innermost line of ours."""
+    from traceback import extract_tb
+
+    ours = [frame for frame in extract_tb(error.__traceback__) if "akasha_stream" in frame.filename]
+    return f", {ours[-1].filename.rpartition('akasha_stream')[2][1:]}:{ours[-1].lineno}" if ours else ""

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from akasha_stream.cli.context import output, printable, settings
+from akasha_stream.cli.times import parse_time
 from akasha_stream.errors import UsageError
 
 if TYPE_CHECKING:
     from akasha_stream.cli.context import Output
-    from akasha_stream.search.query import SearchResponse
+    from akasha_stream.search.query import Hit, SearchRequest, SearchResponse
+    from akasha_stream.settings import Settings
 
 _EXCERPT = 220
+_TOKENS = re.compile(r"\d+:\d+(,\d+:\d+)*", re.ASCII)
 # Longest first: ">=" must not be read as ">".
 _OPERATORS = {"!=": "ne", ">=": "gte", "<=": "lte", "=": "eq", ">": "gt", "<": "lt"}
 
@@ -32,8 +37,10 @@ def command(
     k: Annotated[int, typer.Option("--k", "-k", help="How many events.")] = 10,
     threshold: Annotated[float | None, typer.Option(help="Least cosine similarity, -1 to 1.")] = None,
     system: Annotated[list[str] | None, typer.Option(help="Only this source system; may be repeated.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="TIME", help="Created at or after: RFC 3339 or a date.")] = None,
-    until: Annotated[str | None, typer.Option(metavar="TIME", help="Created before: RFC 3339 or a date.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Created at or after: RFC 3339, a date, or 2h (ago).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Created before: likewise.")] = None,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="KEY=VALUE", help="Metadata condition: = != > >= < <=, or a key alone; may be repeated."),
@@ -41,9 +48,18 @@ def command(
     after: Annotated[
         list[str] | None, typer.Option(metavar="TOKEN", help="Wait until this freshness token is searchable.")
     ] = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHEN", help="As it was then: PARTITION:OFFSET, joined by commas, or RFC 3339, a date, 2h (ago)."
+        ),
+    ] = None,
     fields: Annotated[str | None, typer.Option(metavar="A,B", help="Fields of a hit, with --json.")] = None,
     index: Annotated[str | None, typer.Option(help="auto, codes, hnsw or exact.")] = None,
     url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A data directory that no worker runs on, instead of a worker.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Search by text, by vector or by an event that is stored.
@@ -57,7 +73,7 @@ def command(
         filters["systems"] = system
     for name, time in (("created_after", since), ("created_before", until)):
         if time is not None:
-            filters[name] = _time(time)
+            filters[name] = parse_time(time).isoformat()
     if where:
         filters["metadata"] = _conditions(where)
     options: dict[str, Any] = {
@@ -68,33 +84,48 @@ def command(
         "threshold": threshold,
         "filters": filters or None,
         "after": after or None,
+        "as_of": None if as_of is None else as_of if _TOKENS.fullmatch(as_of) else parse_time(as_of).isoformat(),
         "fields": None if fields is None else [f.strip() for f in fields.split(",")],
         "index": index,
     }
     request = build_request(**options)
-    with SyncAkashaClient(worker_url(ctx, url)) as client:
-        found = client.search(request)
+    if data_dir is not None:
+        found = asyncio.run(_in_directory(settings(ctx, {"hot.data_dir": str(data_dir)}), request))
+    else:
+        with SyncAkashaClient(worker_url(ctx, url)) as client:
+            found = client.search(request)
     out = output(json)
     _show(out, found)
     out.result(found.model_dump(mode="json", exclude_unset=True))
+
+
+async def _in_directory(found: Settings, request: SearchRequest) -> SearchResponse:
+    from akasha_stream.local.access import ThroughDirectory
+    from akasha_stream.search.embedders import create_embedder
+
+    if not (found.hot.data_dir / found.topics.embeddings).is_dir():
+        raise UsageError(f"--data-dir: {found.hot.data_dir} has nothing of {found.topics.embeddings}")
+    embedder = None if request.text is None else create_embedder(found)
+    directory = await ThroughDirectory.open(found, embedder=embedder)
+    try:
+        return await directory.search(request)
+    finally:
+        await directory.close()
 
 
 def worker_url(ctx: typer.Context, url: str | None) -> str:
     """--url, or where the settings say that the worker listens."""
     if url is not None:
         return url
-    http = settings(ctx).http
-    host = "127.0.0.1" if http.host in {"0.0.0.0", "::"} else http.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
+    from akasha_stream.client import local_url
+
+    return local_url(settings(ctx).http)
 
 
 def _show(out: Output, found: SearchResponse) -> None:
     out.table(
         ("sim", "event", "content"),
-        [
-            (f"{hit.similarity:.3f}", f"{hit.source_system}\n{hit.event_id}", _excerpt(hit.content or ""))
-            for hit in found.hits
-        ],
+        [(_similarity(hit), f"{hit.source_system}\n{hit.event_id}", _text(hit)) for hit in found.hits],
         right="sim",
     )
     indexes = ", ".join(sorted({part.index for part in found.plan})) or "nothing"
@@ -102,6 +133,14 @@ def _show(out: Output, found: SearchResponse) -> None:
     out.line(f"{len(found.hits)} hits in {found.took_ms:.1f} ms, from {rows:,} rows by {indexes}")
     for part in found.incomplete:
         out.note(f"incomplete: {part.detail}")
+
+
+def _similarity(hit: Hit) -> str:
+    return f"~{hit.similarity:.2f}" if hit.needs_restore else f"{hit.similarity:.3f}"
+
+
+def _text(hit: Hit) -> str:
+    return "(archived: needs a restore)" if hit.needs_restore else _excerpt(hit.content or "")
 
 
 def _excerpt(text: str) -> str:
@@ -114,17 +153,6 @@ def _identity(text: str) -> tuple[str, str]:
     if not (system and slash and event_id):
         raise UsageError(f"--like: {text!r} must look like SYSTEM/ID")
     return system, event_id
-
-
-def _time(text: str) -> str:
-    """A bare date means its start in UTC, a time without offset UTC."""
-    from datetime import UTC, datetime
-
-    try:
-        time = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise UsageError(f"{text!r} is no time; write 2026-07-23 or 2026-07-23T10:00:00Z") from error
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).isoformat()
 
 
 def _conditions(texts: list[str]) -> dict[str, dict[str, Any]]:

@@ -14,6 +14,7 @@ from akasha_stream.errors import BrokerError
 if TYPE_CHECKING:
     from akasha_stream.cli.context import Output
     from akasha_stream.settings import Settings
+    from akasha_stream.storage.settings import StorageSettings
     from akasha_stream.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -22,15 +23,17 @@ PATIENCE_S = 30.0
 """How long partitions are waited for before each warning."""
 
 
-async def serve_worker(settings: Settings, on_ready: Callable[[Worker], None]) -> None:
-    """Run a worker until this task is cancelled; `on_ready` is called once its shards are open.
+async def serve_worker(
+    settings: Settings, on_ready: Callable[[Worker], None], storage: StorageSettings | None = None
+) -> None:
+    """Run a worker until this task is cancelled; `on_ready` is called once its shards are open. `storage`: see Worker.
 
     Raises what the worker failed with: BrokerError (Kafka away at the start), UsageError (no such topic),
     ServerStartError (the HTTP port is taken), ShardLocked, …
     """
     from akasha_stream.worker import Worker
 
-    async with Worker(settings) as worker:
+    async with Worker(settings, storage=storage) as worker:
         ready = asyncio.create_task(_until_ready(worker))
         try:
             await asyncio.wait([ready, worker.failed], return_when=asyncio.FIRST_COMPLETED)

@@ -86,13 +86,16 @@ class _Run:
         from akasha_stream.topics.admin import ensure_topics
 
         async with AsyncExitStack() as stack:
-            servers = None
+            servers = storage = None
             if self._kind is None:
                 found = self._with({"hot.data_dir": self._data_dir})
             else:
+                from akasha_stream.storage.settings import StorageSettings
+
                 servers, found = await self._start(stack)
+                storage = StorageSettings.local(found.hot.data_dir.parent / "objects")
             await ensure_topics(found)
-            await serve_worker(found, lambda worker: self._announce(worker, servers))
+            await serve_worker(found, lambda worker: self._announce(worker, servers), storage)
 
     async def _start(self, stack: AsyncExitStack) -> tuple[Servers, Settings]:
         from tempfile import TemporaryDirectory
@@ -114,6 +117,7 @@ class _Run:
             {
                 **running.overrides,
                 "hot.data_dir": folder / "hot",
+                "tiers.enabled": True,
                 "http.port": port,
             }
         )
@@ -129,6 +133,7 @@ class _Run:
         kind = {"embedded": "Tansu, in memory", "kafka": "Apache Kafka", None: "Kafka"}[self._kind]
         rows = [
             ("search API", worker.url, "docs at /docs"),
+            ("console", f"{worker.url}/", "in a browser"),
             ("broker", bootstrap, kind),
             ("topic", found.topics.embeddings, f"{len(worker.store.owned())} partitions here"),
         ]

@@ -72,6 +72,18 @@ def read_document(path: Path, variables: Mapping[str, str]) -> Document:
     return Document(path, values, reader.places)
 
 
+def merge(into: dict[str, object], more: Mapping[str, object]) -> None:
+    """Lay an overlay's values over those of `into`, key by key; a section without keys changes nothing."""
+    for key, value in more.items():
+        present = into.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            merge(present, value)
+        elif value is None and isinstance(present, dict):
+            continue
+        else:
+            into[key] = value
+
+
 def require_resolved(value: object) -> None:
     """Raise SettingsError for the first value whose variable is not set."""
     match value:

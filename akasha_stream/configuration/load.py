@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from akasha_stream.configuration.documents import KeyPath, dotted, read_document, require_resolved
+from akasha_stream.configuration.documents import KeyPath, dotted, merge, read_document, require_resolved
 from akasha_stream.configuration.environment import from_environment
 from akasha_stream.configuration.explain import explain, sections
 from akasha_stream.configuration.places import overlay_file, settings_file
@@ -56,18 +56,18 @@ def load(
     places: dict[KeyPath, str] = {}
 
     document = read_document(base, variables)
-    _merge(values, document.values)
+    merge(values, document.values)
     places.update(document.places)
     files = [base]
 
     asked = environment or variables.get("AKASHA_ENV") or None
     in_file = values.get("environment")
     chosen = asked or (in_file if isinstance(in_file, str) else None) or DEFAULT_ENVIRONMENT
-    _check_name(chosen, "--env" if environment else "AKASHA_ENV" if asked else str(base))
+    check_environment(chosen, "--env" if environment else "AKASHA_ENV" if asked else str(base))
     overlay = overlay_file(base, chosen, asked=asked is not None)
     if overlay is not None:
         document = read_document(overlay, variables)
-        _merge(values, document.values)
+        merge(values, document.values)
         places.update(document.places)
         files.append(overlay)
     if asked or in_file is None or isinstance(in_file, str):
@@ -100,17 +100,6 @@ def load(
     return Loaded(settings, tuple(files), places)
 
 
-def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
-    for key, value in more.items():
-        present = into.get(key)
-        if isinstance(present, dict) and isinstance(value, dict):
-            _merge(present, value)
-        elif value is None and isinstance(present, dict):
-            continue
-        else:
-            into[key] = value
-
-
 def _put(values: dict[str, object], path: KeyPath, value: object) -> None:
     here = values
     for part in path[:-1]:
@@ -122,6 +111,7 @@ def _put(values: dict[str, object], path: KeyPath, value: object) -> None:
     here[str(path[-1])] = value
 
 
-def _check_name(environment: str, place: str) -> None:
+def check_environment(environment: str, place: str) -> None:
+    """Raise SettingsError unless the name can stand in a file's name. `place`: where it was given."""
     if not environment.replace("-", "").replace("_", "").isalnum():
         raise SettingsError(f"{place}: environment: found {environment!r}; allowed: letters, digits, - and _")

@@ -9,6 +9,7 @@ from pathlib import Path
 from akasha_stream.errors import SettingsError
 
 FILE_NAME = "akasha-stream.yml"
+STORAGE_FILE_NAME = "akasha-storage.yml"
 _PACKAGE = Path(__file__).parent.parent
 
 
@@ -24,19 +25,29 @@ def settings_file(asked: Path | None, variables: Mapping[str, str]) -> Path:
 
     The first two must exist: SettingsError otherwise.
     """
-    for name, given in (("--settings", asked), ("AKASHA_SETTINGS", variables.get("AKASHA_SETTINGS"))):
+    return _first(FILE_NAME, {"--settings": asked, "AKASHA_SETTINGS": variables.get("AKASHA_SETTINGS")}, variables)
+
+
+def storage_file(asked: Path | None, variables: Mapping[str, str]) -> Path:
+    """As settings_file, of akasha-storage.yml: `asked`, $AKASHA_STORAGE_SETTINGS, ./settings, …, the shipped one."""
+    given = {"storage settings": asked, "AKASHA_STORAGE_SETTINGS": variables.get("AKASHA_STORAGE_SETTINGS")}
+    return _first(STORAGE_FILE_NAME, given, variables)
+
+
+def _first(file_name: str, asked: Mapping[str, Path | str | None], variables: Mapping[str, str]) -> Path:
+    for name, given in asked.items():
         if given:
             path = Path(given).expanduser()
             if not path.is_file():
                 raise SettingsError(f"{name}: {path}: {'is not a file' if path.exists() else 'no such file'}")
             return path
-    here = Path("settings") / FILE_NAME
+    here = Path("settings") / file_name
     if here.is_file():
         return here
     config_home = variables.get("XDG_CONFIG_HOME") or (f"{home}/.config" if (home := variables.get("HOME")) else "")
-    if config_home and (personal := Path(config_home) / "akasha-stream" / FILE_NAME).is_file():
+    if config_home and (personal := Path(config_home) / "akasha-stream" / file_name).is_file():
         return personal
-    return shipped("settings") / FILE_NAME
+    return shipped("settings") / file_name
 
 
 def overlay_file(base: Path, environment: str, *, asked: bool) -> Path | None:

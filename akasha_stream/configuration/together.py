@@ -24,6 +24,12 @@ def problem_together(settings: Settings) -> tuple[tuple[KeyPath, ...], str] | No
             f"found {ingest.heartbeat_s}; allowed: at most a third of ingest.session_timeout_s "
             f"({ingest.session_timeout_s}), else one late heartbeat costs the partitions",
         )
+    policy = settings.tier_policy
+    if policy.cold_after_s is not None and policy.cold_after_s <= (policy.warm_after_s or 0):
+        return (
+            (("tier_policy", "cold_after_s"), ("tier_policy", "warm_after_s")),
+            f"found {policy.cold_after_s}; allowed: more than tier_policy.warm_after_s ({policy.warm_after_s})",
+        )
     if embedder.kind == "openai" and not embedder.url:
         return (("embedder", "url"), ("embedder", "kind")), "is missing; embedder.kind openai needs it"
     if embedder.kind == "python" and not embedder.factory:

@@ -42,6 +42,7 @@ class KafkaServer(ServerProcess):
         self.jars = jars
         self._heap_mb = heap_mb
         self._properties = dict(properties)
+        self._cluster_id = cluster_id()
 
     @classmethod
     def start(
@@ -71,12 +72,18 @@ class KafkaServer(ServerProcess):
     def classpath(self) -> str:
         return f"{self.jars}/*"
 
-    def prepare(self) -> None:
+    @property
+    def node(self) -> Node:
         # Relative, and Kafka runs in data_dir: log.dirs is a list, and a comma in an absolute path would cut it in two.
-        node = Node(id=1, port=self._ports[0], controller_port=self._ports[1], log_dir="log")
-        (self.data_dir / _PROPERTIES).write_text(
-            render(broker_properties(node, [node], self._properties)), encoding="ascii"
-        )
+        return Node(id=1, port=self._ports[0], controller_port=self._ports[1], log_dir="log")
+
+    def cluster(self) -> list[Node]:
+        """All nodes, this one among them."""
+        return [self.node]
+
+    def prepare(self) -> None:
+        properties = broker_properties(self.node, self.cluster(), self._properties)
+        (self.data_dir / _PROPERTIES).write_text(render(properties), encoding="ascii")
         (self.data_dir / _LOGGING).write_text(LOGGING, encoding="ascii")
         # Our own mark, written last: a format that was cut short is done again.
         formatted = self.data_dir / "formatted"
@@ -86,7 +93,7 @@ class KafkaServer(ServerProcess):
 
     def _format(self) -> None:
         command = self._java(heap_mb=128, main="kafka.tools.StorageTool")
-        command += ["format", "--ignore-formatted", "-t", cluster_id(), "-c", _PROPERTIES]
+        command += ["format", "--ignore-formatted", "-t", self._cluster_id, "-c", _PROPERTIES]
         try:
             done = subprocess.run(
                 command,

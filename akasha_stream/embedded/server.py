@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -50,6 +51,8 @@ _PORT_TAKEN = ("address already in use", "address in use", "bind failed", "binde
 # long as the process starts them all.
 _spawner: ThreadPoolExecutor | None = None
 _spawner_lock = Lock()
+_LOCK_S = 2.0
+"""A server whose parent was killed goes within this."""
 
 
 def _forget_spawner() -> None:
@@ -61,8 +64,9 @@ os.register_at_fork(after_in_child=_forget_spawner)
 
 
 def _spawn(
-    command: Sequence[str], env: Mapping[str, str], folder: Path, log_file: Path, stdin: bytes | None
+    command: Sequence[str], env: Mapping[str, str], folder: Path, log_file: Path, stdin: bytes | None, *, lock: int
 ) -> subprocess.Popen[bytes]:
+    # `lock`: a descriptor that the server inherits, and that it knows nothing of.
     def popen() -> subprocess.Popen[bytes]:
         with log_file.open("ab") as log:
             process = subprocess.Popen(
@@ -72,6 +76,7 @@ def _spawn(
                 stdin=subprocess.DEVNULL if stdin is None else subprocess.PIPE,
                 stdout=log,
                 stderr=log,
+                pass_fds=(lock,),
                 start_new_session=True,  # Ctrl-C in the terminal reaches us alone; we stop the servers last
             )
         if stdin is not None and process.stdin is not None:
@@ -182,10 +187,16 @@ class ServerProcess(ABC):
                 raise ServerStartError(f"{self.name} can't be started: port {port} is taken (address already in use)")
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True)
-            self.prepare()
-            command = self.command()
-            began_at = self.log_file.stat().st_size if self.log_file.exists() else 0
-            self._process = _spawn(command, self.environment(), self.data_dir, self.log_file, self.stdin())
+            lock = self._lock()
+            try:
+                self.prepare()
+                command = self.command()
+                began_at = self.log_file.stat().st_size if self.log_file.exists() else 0
+                self._process = _spawn(
+                    command, self.environment(), self.data_dir, self.log_file, self.stdin(), lock=lock
+                )
+            finally:
+                os.close(lock)  # the server has it too, until its end
         except OSError as error:
             raise ServerStartError(f"{self.name} can't be started in {self.data_dir}: {error}") from error
         deadline = time.monotonic() + self.start_timeout_s
@@ -203,6 +214,25 @@ class ServerProcess(ABC):
                 )
             time.sleep(pause)
             pause = min(pause * 1.5, 0.2)
+
+    def _lock(self) -> int:
+        """A locked descriptor. Raises ServerStartError where another server has the folder.
+
+        Servers have locks of their own, which come late: a second Kafka damages what the first is writing before it
+        comes to its.
+        """
+        descriptor = os.open(self.data_dir / f"{self.name}.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        deadline = time.monotonic() + _LOCK_S
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    os.close(descriptor)
+                    raise ServerStartError(f"{self.name}: another one is running on {self.data_dir}") from error
+                time.sleep(0.05)
+            else:
+                return descriptor
 
     def _tail(self, began_at: int) -> str:
         """The end of what this start wrote to the log."""

@@ -19,6 +19,9 @@ from akasha_stream.errors import ServerStartError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+CLUSTER_ID = "akasha-embedded"
+"""How whoever talks to a broker knows that it is this one."""
+
 # Tansu takes every option from the environment too, under names as general as these: a value that was meant for another
 # program must not reach it.
 _TANSU_READS = (
@@ -56,7 +59,7 @@ class TansuServer(ServerProcess):
         url = f"tcp://{self.address}"
         return [
             str(self._binary), "broker",
-            "--cluster-id", "akasha-embedded",
+            "--cluster-id", CLUSTER_ID,
             "--listener-url", url,
             "--advertised-listener-url", url,
             "--storage-engine", "memory://tansu/",

@@ -3,12 +3,13 @@
 What protects the process: body compression is refused before a buffer is touched (a compressed buffer
 declares its own size), rows are counted before a column is converted, dictionaries and views are
 measured before they are decoded, and every batch passes Arrow's full validation before its offsets are
-believed. Nothing is copied here but what has to be converted.
+believed. Nothing is copied here but what has to be converted, and small bundles: see `read_together`.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from akasha_stream.errors import DecodeError
-from akasha_stream.events.bundles import wire_schema
+from akasha_stream.events.bundles import END_OF_STREAM, wire_schema
 from akasha_stream.settings import Limits
 
 REQUIRED = ("event_id", "source_system", "content", "embedding", "created_at")
@@ -29,6 +30,9 @@ MAX_MESSAGES = 64
 _CACHED_SCHEMAS = 256
 _STRING_TYPES = (pa.string(), pa.large_string(), pa.string_view())
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+_CONTINUATION = b"\xff\xff\xff\xff"
+_RECORD_BATCH = 3
+"""MessageHeader.RecordBatch of Message.fbs."""
 NO_TIME = np.iinfo(np.int64).min
 """created_at of a row whose time can't be said in microseconds."""
 
@@ -45,10 +49,24 @@ class ArrowRows:
     """(index in the bundle, reason, detail) of events whose columns could not be converted."""
 
 
+@dataclass(slots=True)
+class Joined:
+    """What several plain bundles hold, fully validated, as one batch of the wire schema."""
+
+    batch: pa.RecordBatch
+    places: list[int]
+    """The bundles' places in what was given."""
+    rows: list[int]
+    """Events of each of them; at least 1."""
+
+
 class ArrowReader:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._wire = wire_schema(limits.dimensions)
+        self._head = self._wire.serialize().to_pybytes()
+        # First messages that say the wire schema, as producers have sent them.
+        self._wire_heads = {self._head}
         # A producer sends the same schema bytes with every bundle; parsing them costs more than all else.
         self._schemas: dict[bytes, pa.Schema | DecodeError] = {}
 
@@ -58,6 +76,66 @@ class ArrowReader:
             return self._read(value)
         except (pa.ArrowException, OSError, ValueError, struct.error, OverflowError, MemoryError) as error:
             raise DecodeError("arrow_invalid", f"no Arrow IPC stream: {_first_line(error)}") from None
+
+    def read_together(self, values: Sequence[bytes]) -> Joined | None:
+        """All plain bundles among `values`, by one call of Arrow; the others, or None for all, are `read`'s.
+
+        Plain is what publishers send: the wire schema, then one record batch. Reading such bundles one by one
+        cost 50 µs each, most of it between Python and C++, whereas two events take 2: 3,000 small bundles a
+        second kept the worker from everything else. Their messages behind each other, in one stream, cost 15.
+        """
+        parts: list[bytes | memoryview] = [self._head]
+        places: list[int] = []
+        rows: list[int] = []
+        for place, value in enumerate(values):
+            plain = self._plain(value)
+            if plain is not None:
+                start, end, count = plain
+                parts.append(memoryview(value)[start:end])
+                places.append(place)
+                rows.append(count)
+        if len(places) < 2:
+            return None
+        try:
+            table = pa.ipc.open_stream(b"".join(parts)).read_all()
+            if table.num_rows != sum(rows):
+                return None
+            table.validate(full=True)
+            batches = table.combine_chunks().to_batches()
+        except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError):
+            # One of them is broken. Which, and in what way, is seen when they are read alone.
+            return None
+        return Joined(batches[0], places, rows) if len(batches) == 1 else None
+
+    def _plain(self, value: bytes) -> tuple[int, int, int] | None:
+        """(start, end, rows) of the one record batch message of a plain bundle; None for any other."""
+        try:
+            if value[:4] != _CONTINUATION:
+                return None
+            start = 8 + struct.unpack_from("<i", value, 4)[0]
+            if value[:start] not in self._wire_heads or value[start : start + 4] != _CONTINUATION:
+                return None
+            size = struct.unpack_from("<i", value, start + 4)[0]
+            if size <= 0:
+                return None
+            metadata = value[start + 8 : start + 8 + size]
+            message = struct.unpack_from("<I", metadata, 0)[0]
+            kind = _table_field(metadata, message, 1)
+            length = _table_field(metadata, message, 3)
+            batch = _header(metadata)
+            count = _table_field(metadata, batch, 0)
+            compressed = _table_field(metadata, batch, 3)
+            # Positions from unverified bytes may be negative, which Python would count from the end.
+            if compressed or min(kind, length, count) <= 0 or metadata[kind] != _RECORD_BATCH:
+                return None
+            body = struct.unpack_from("<q", metadata, length)[0]
+            end = start + 8 + size + body
+            rows = struct.unpack_from("<q", metadata, count)[0]
+        except (struct.error, IndexError):
+            return None
+        if body < 0 or not start < end <= len(value) or value[end:] not in (b"", END_OF_STREAM):
+            return None
+        return (start, end, rows) if 0 < rows <= self._limits.bundle_events else None
 
     def _read(self, value: bytes) -> ArrowRows:
         reader = pa.ipc.MessageReader.open_stream(value)
@@ -93,8 +171,19 @@ class ArrowReader:
         if rows > self._limits.bundle_events:
             raise DecodeError("bundle_too_many_events", f"{rows} events, the limit is {self._limits.bundle_events}")
         if schema is self._wire:
+            self._remember_head(value)
             return ArrowRows(batches, validated=False)
         return self._converted(batches)
+
+    def _remember_head(self, value: bytes) -> None:
+        if value[:4] != _CONTINUATION or len(self._wire_heads) >= _CACHED_SCHEMAS:
+            return
+        end = 8 + struct.unpack_from("<i", value, 4)[0]
+        metadata = value[8:end]
+        body = _table_field(metadata, struct.unpack_from("<I", metadata, 0)[0], 3)
+        # One with a body would have the record batch elsewhere than `_plain` looks for it.
+        if not body or not struct.unpack_from("<q", metadata, body)[0]:
+            self._wire_heads.add(value[:end])
 
     def _schema(self, head: Any) -> pa.Schema:
         if head.type != "schema":
@@ -312,11 +401,12 @@ def _microseconds(column: pa.Array[Any]) -> pa.Array[Any]:
     return pa.array(times, pa.int64(), mask=missing).cast(pa.timestamp("us", "UTC"))
 
 
-# Two facts that pyarrow does not tell are read from the flatbuffers, which Arrow has verified by then.
+# Facts that pyarrow does not tell, or only at the cost of a call, are read from the flatbuffers. In `_plain` Arrow
+# has not verified them yet: a position behind the bytes raises, and Arrow reads the same fields afterwards.
 # Field numbers are those of Message.fbs and Schema.fbs of the Arrow format.
 
 
-def _table_field(data: pa.Buffer, table: int, number: int) -> int:
+def _table_field(data: pa.Buffer | bytes, table: int, number: int) -> int:
     """Position of a field of a flatbuffers table; 0 where it is absent."""
     vtable = table - struct.unpack_from("<i", data, table)[0]
     if 4 + 2 * number >= struct.unpack_from("<H", data, vtable)[0]:
@@ -325,7 +415,7 @@ def _table_field(data: pa.Buffer, table: int, number: int) -> int:
     return table + offset if offset else 0
 
 
-def _header(data: pa.Buffer) -> int:
+def _header(data: pa.Buffer | bytes) -> int:
     """Position of the table in a message: Schema, RecordBatch or DictionaryBatch."""
     at = _table_field(data, struct.unpack_from("<I", data, 0)[0], 2)
     return at + int(struct.unpack_from("<I", data, at)[0])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import pyarrow as pa
@@ -39,3 +39,7 @@ class EventBatch:
 
     def __len__(self) -> int:
         return len(self.offset)
+
+    def __getitem__(self, rows: slice) -> EventBatch:
+        """Consecutive events, without a copy."""
+        return EventBatch(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})

@@ -7,6 +7,7 @@ then all batches become one, and one pass of rules over it says which rows are g
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,12 @@ from akasha_stream.events.arrow_bundle import ArrowReader
 from akasha_stream.events.batch import EventBatch
 from akasha_stream.events.bundles import ARROW_TYPE, JSON_TYPE, wire_schema
 from akasha_stream.events.dead_letters import single_events
+from akasha_stream.events.forget import decode_forget, is_forget
 from akasha_stream.events.json_bundle import JsonReader, JsonRows
 from akasha_stream.events.records import DeadLetter, Decoded, Record
 from akasha_stream.events.redaction import Redactor
 from akasha_stream.events.validation import Columns
-from akasha_stream.settings import Limits
+from akasha_stream.settings import Limits, Settings
 
 __all__ = ["DeadLetter", "Decoded", "Decoder", "Record"]
 
@@ -41,31 +43,69 @@ class Decoder:
         self._arrow = ArrowReader(limits)
         self._json = JsonReader(limits)
 
+    @classmethod
+    def of(cls, settings: Settings) -> Decoder:
+        """With the limits of the settings, and their redaction where it is on. Raises SettingsError, as Redactor."""
+        return cls(settings.limits, Redactor(settings.redaction) if settings.redaction.enabled else None)
+
     def decode(self, records: Sequence[Record]) -> Decoded:
         """Events in the order of the records, then of their place in the bundle. Never raises for bad bytes."""
         pieces = _Pieces(records, wire_schema(self._limits.dimensions))
-        json_rows = JsonRows(self._limits.dimensions)
+        kinds: list[str | None] = []
         for number, record in enumerate(records):
             try:
-                kind = self._envelope(record)
-                if kind == "json":
-                    start = len(json_rows)
-                    try:
-                        self._json.read(record.value or b"", json_rows)
-                    finally:
-                        pieces.json_record(number, len(json_rows) - start)
-                    continue
-                if len(json_rows):
-                    pieces.add_json(json_rows)
-                    json_rows = JsonRows(self._limits.dimensions)
-                rows = self._arrow.read(record.value or b"")
-                pieces.add_arrow(number, rows.batches, rows.refused, validated=rows.validated)
+                kinds.append(self._kind(record))
             except DecodeError as error:
                 pieces.dead[number] = (error.reason, str(error))
-        if len(json_rows):
-            pieces.add_json(json_rows)
+                kinds.append(None)
+        numbers = (number for number, kind in enumerate(kinds) if kind is not None)
+        for kind, consecutive in groupby(numbers, lambda number: kinds[number]):
+            (self._read_json if kind == "json" else self._read_arrow)(list(consecutive), pieces)
         pieces.validate(self._arrow)
         return self._checked(pieces)
+
+    def _read_json(self, numbers: Sequence[int], pieces: _Pieces) -> None:
+        rows = JsonRows(self._limits.dimensions)
+        counts: list[int] = []
+        for number in numbers:
+            start = len(rows)
+            try:
+                self._json.read(pieces.records[number].value or b"", rows)
+            except DecodeError as error:
+                pieces.dead[number] = (error.reason, str(error))
+            finally:
+                counts.append(len(rows) - start)
+        if len(rows):
+            pieces.add([rows.batch()], numbers, counts, rows.refused, validated=True)
+
+    def _read_arrow(self, numbers: Sequence[int], pieces: _Pieces) -> None:
+        joined = self._arrow.read_together([pieces.records[number].value or b"" for number in numbers])
+        if joined is not None and len(joined.places) == len(numbers):
+            pieces.add([joined.batch], numbers, joined.rows, [], validated=True)
+            return
+        together: dict[int, pa.RecordBatch] = {}
+        if joined is not None:
+            starts = np.cumsum([0, *joined.rows]).tolist()
+            for place, start, rows in zip(joined.places, starts, joined.rows, strict=False):
+                together[numbers[place]] = joined.batch.slice(start, rows)
+        for number in numbers:
+            if number in together:
+                pieces.add([together[number]], [number], [together[number].num_rows], [], validated=True)
+                continue
+            try:
+                read = self._arrow.read(pieces.records[number].value or b"")
+            except DecodeError as error:
+                pieces.dead[number] = (error.reason, str(error))
+            else:
+                rows = sum(batch.num_rows for batch in read.batches)
+                pieces.add(read.batches, [number], [rows], read.refused, validated=read.validated)
+
+    def _kind(self, record: Record) -> str | None:
+        """Its codec; None for a control message, which has no events. Raises DecodeError."""
+        if is_forget(record):
+            decode_forget(record)
+            return None
+        return self._envelope(record)
 
     def _envelope(self, record: Record) -> str:
         """ "arrow" or "json"; raises DecodeError for what can be seen from outside."""
@@ -118,11 +158,12 @@ class Decoder:
             delete=columns.delete,
         )
         if refusals.bad.any():
-            result = _select(result, np.flatnonzero(~refusals.bad))
+            good = np.flatnonzero(~refusals.bad)
+            result, record_of = _select(result, good), record_of[good]
         if self._redactor is None or not len(result):
-            return Decoded(batch=result, dead=dead, redacted=0)
+            return Decoded(result, record_of, dead, redacted=0)
         clean, redacted, counts = self._redactor.redact(result)
-        return Decoded(batch=clean, dead=dead, redacted=redacted, redactions=counts)
+        return Decoded(clean, record_of, dead, redacted, counts)
 
 
 class _Pieces:
@@ -135,27 +176,21 @@ class _Pieces:
         self.refused: list[tuple[int, str, str]] = []
         """(row of the joined batch, reason, detail)"""
         self._schema = schema
-        # (batches, their record or -1 for JSON of several, validated, refused rows, record and index of each row)
         self._parts: list[_Part] = []
-        self._json_records: list[tuple[int, int]] = []
 
-    def json_record(self, number: int, rows: int) -> None:
-        if rows:
-            self._json_records.append((number, rows))
-
-    def add_json(self, rows: JsonRows) -> None:
-        counts = [count for _, count in self._json_records]
-        record_of = np.repeat(np.array([number for number, _ in self._json_records], dtype=np.int32), counts)
-        index_of = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
-        self._json_records = []
-        self._parts.append(_Part([rows.batch()], True, rows.refused, record_of, index_of))
-
-    def add_arrow(
-        self, number: int, batches: list[pa.RecordBatch], refused: list[tuple[int, str, str]], *, validated: bool
+    def add(
+        self,
+        batches: list[pa.RecordBatch],
+        numbers: Sequence[int],
+        counts: Sequence[int],
+        refused: list[tuple[int, str, str]],
+        *,
+        validated: bool,
     ) -> None:
-        rows = sum(batch.num_rows for batch in batches)
-        record_of = np.full(rows, number, dtype=np.int32)
-        self._parts.append(_Part(batches, validated, refused, record_of, np.arange(rows, dtype=np.int32)))
+        """Rows of consecutive records: `counts` of each. Those of several records have passed validation."""
+        record_of = np.repeat(np.array(numbers, dtype=np.int32), counts)
+        index_of = np.concatenate([np.arange(count, dtype=np.int32) for count in counts])
+        self._parts.append(_Part(batches, validated, refused, record_of, index_of))
 
     def validate(self, arrow: ArrowReader) -> None:
         """Full Arrow validation of what has not passed it: all at once, one by one only where that fails."""

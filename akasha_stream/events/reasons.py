@@ -22,6 +22,7 @@ REASONS: Final[dict[str, str]] = {
     "json_too_deep": "JSON nested deeper than 1,024 levels",
     "json_too_complex": "more than 1,048,576 opening braces and brackets in one JSON value",
     "json_shape": "the JSON value, or an element of its array, is not an object",
+    "forget_invalid": "a control message akasha.forget that is none",
     # One event (or all events of a record)
     "key_mismatch": "the record's key is null, or is not the event's source_system",
     "field_missing": "a required field is absent or null",

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from akasha_stream.events.batch import EventBatch
 
 
@@ -40,6 +43,8 @@ class DeadLetter:
 @dataclass(frozen=True, slots=True)
 class Decoded:
     batch: EventBatch
+    record_of: NDArray[np.int32]
+    """(n,) place of each event's record among those that were decoded, ascending."""
     dead: list[DeadLetter]
     redacted: int
     """Events in which at least one secret was replaced."""

@@ -46,14 +46,16 @@ class Known(Protocol):
         ...
 
     def near(self, event: int, least: float, window_us: int) -> Iterable[Stored]:
-        """Live rows of the same system within the window whose cosine is about `least` or more."""
+        """Live rows of the same system within the window whose cosine is about `least` or more; local ones only."""
         ...
 
     def payload_hash(self, row: Stored) -> int: ...
 
     def created_at(self, row: Stored) -> int: ...
 
-    def content(self, row: Stored) -> str: ...
+    def content(self, row: Stored) -> str | None:
+        """None: the row is in an object store; its hash and its system have to do (tiers/spilled.py)."""
+        ...
 
     def source_system(self, row: Stored) -> str: ...
 
@@ -159,13 +161,15 @@ class _Alike:
         for row, created, other, content in self._with_content(event, content_hash):
             if row in self._masked or abs(created - at) > self._window_us or other != system:
                 continue
+            if content is None:
+                return True
             if text is None:
                 text = normalise(self._batch.content[event].as_py() or "")
             if normalise(content) == text:
                 return True
         return False
 
-    def _with_content(self, event: int, content_hash: int) -> Iterator[tuple[Row, int, str, str]]:
+    def _with_content(self, event: int, content_hash: int) -> Iterator[tuple[Row, int, str, str | None]]:
         for each in self._contents.get(content_hash, ()):
             yield Fresh(each), self._created[each], self._systems[each], self._batch.content[each].as_py() or ""
         known = self._known

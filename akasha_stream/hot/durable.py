@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,13 +27,23 @@ def sync_file(path: Path) -> None:
 
 def write_whole(path: Path, write: Callable[[Path], None]) -> None:
     """Let `write` fill a temporary file beside `path`, sync it and rename it: readers see all of it or nothing."""
-    # With the process id: a builder that outlives its worker by an instant must not rename the next one's file.
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # With the process id: a builder that outlives its worker by an instant must not rename the next one's file. With
+    # the thread's: two that write the same file at once each rename a whole one.
+    temporary = path.with_name(f"{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     temporary.unlink(missing_ok=True)
     write(temporary)
     sync_file(temporary)
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Put a file there whole, or not at all. Raises OSError."""
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(data)
+
+    write_whole(path, write)
 
 
 def remove(path: Path) -> None:

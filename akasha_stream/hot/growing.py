@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from akasha_stream.hot.hashes import identity_key, strings
 from akasha_stream.hot.schema import SegmentName
-from akasha_stream.hot.segment import TEXT_COLUMNS, TEXT_SCHEMA, View, binary_codes, fixed_binary, inverse_norms, whole
+from akasha_stream.hot.segment import (
+    NEVER,
+    TEXT_COLUMNS,
+    TEXT_SCHEMA,
+    View,
+    binary_codes,
+    fixed_binary,
+    inverse_norms,
+    whole,
+)
 from akasha_stream.search.segment import SystemCodes
 
 MERGE_ROWS = 16_384
@@ -35,6 +44,7 @@ class GrowingSegment:
         self._bits = np.empty((capacity, dimensions // 8), np.uint8)
         self._inverse_norms = np.empty(capacity, np.float32)
         self.live = np.zeros(capacity, np.bool_)
+        self.ended = np.empty(capacity, np.int64)
         self.positions = np.empty(capacity, np.int64)
         self.created_at = np.empty(capacity, np.int64)
         self.appended_at = np.empty(capacity, np.int64)
@@ -45,6 +55,8 @@ class GrowingSegment:
         self.updated = np.empty(capacity, np.bool_)
         self._chunks: tuple[tuple[int, pa.RecordBatch], ...] = ()
         self.index: None = None
+        self.has_forgotten = False
+        """Whether rows of a forgotten system are in its files."""
         self._latest: dict[str, list[int] | int] = {}
         self._by_content: dict[int, list[int] | int] = {}
 
@@ -79,6 +91,7 @@ class GrowingSegment:
             _add(self._latest, identity_key(system, event_id), row)
             _add(self._by_content, content, row)
         self._add_texts(first, rows.select(list(TEXT_COLUMNS)).combine_chunks().to_batches()[0])
+        self.ended[span] = NEVER
         self.live[span] = True
         self._rows = last  # last: a view made before this line does not see the new rows
 
@@ -91,6 +104,12 @@ class GrowingSegment:
             chunks[-2:] = [(start, merged)]
         self._chunks = tuple(chunks)
 
+    def count_contents(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) how many rows, masked ones too, have this content hash."""
+        found = [self._by_content.get(value) for value in hashes.tolist()]
+        counts = (0 if rows is None else len(rows) if isinstance(rows, list) else 1 for rows in found)
+        return np.fromiter(counts, np.int64, len(found))
+
     def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:
         return _rows_of(self._latest.get(key))
 
@@ -98,7 +117,9 @@ class GrowingSegment:
         return _rows_of(self._by_content.get(content_hash))
 
     def content(self, row: int) -> str:
-        return self.view().texts([row])[0].content
+        content = self.view().texts([row])[0].content
+        assert content is not None
+        return content
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         return self._vectors[rows]
@@ -111,8 +132,10 @@ class GrowingSegment:
             rows=rows,
             codes=self._bits[:rows],
             live=self.live[:rows],
+            ended=self.ended[:rows],
             systems=self.systems[:rows],
             created_at=self.created_at[:rows],
+            appended_at=self.appended_at[:rows],
             inverse_norms=self._inverse_norms[:rows],
             index=None,
             sealed=False,

@@ -13,7 +13,8 @@ from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hashes import Hashed
 from akasha_stream.hot.sealed import SealedSegment
 from akasha_stream.hot.segment import Segment
-from akasha_stream.search.segment import SystemCodes
+from akasha_stream.search.segment import SystemCodes, is_local
+from akasha_stream.tiers.spilled import SpilledSegment
 
 
 class ShardKnown:
@@ -23,7 +24,17 @@ class ShardKnown:
     the loop over events touches only those few that have a candidate.
     """
 
-    def __init__(self, segments: Sequence[Segment], batch: EventBatch, hashed: Hashed, codes: SystemCodes) -> None:
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        batch: EventBatch,
+        hashed: Hashed,
+        codes: SystemCodes,
+        *,
+        at: int | None = None,
+    ) -> None:
+        """`at`: as it was before the event at this position; None: as it is."""
+        self._at = at
         self._segments = segments
         self._batch = batch
         self._hashed = hashed
@@ -33,7 +44,7 @@ class ShardKnown:
         self._content: dict[int, list[int]] = {}
         self._always: list[int] = []
         for number, segment in enumerate(segments):
-            if isinstance(segment, SealedSegment):
+            if isinstance(segment, SealedSegment | SpilledSegment):
                 if n:
                     _note(self._identity, segment.has_identities(hashed.identity), number)
                     _note(self._content, segment.has_contents(hashed.content), number)
@@ -46,19 +57,25 @@ class ShardKnown:
             segment = self._segments[number]
             identity = identity or int(self._hashed.identity[event])
             for row in segment.with_identity(key, identity):
-                if segment.live[row]:
+                if self._lives(segment, row):
                     return Stored(number, row)
         return None
+
+    def _lives(self, segment: Segment, row: int) -> bool:
+        if self._at is None:
+            return bool(segment.live[row])
+        return bool(segment.positions[row] < self._at <= segment.ended[row])
 
     def same_content(self, event: int) -> Iterable[Stored]:
         content = int(self._hashed.content[event])
         for number in self._newest_first(self._content.get(event)):
             segment = self._segments[number]
             for row in segment.with_content(content):
-                if segment.live[row]:
+                if self._lives(segment, row):
                     yield Stored(number, row)
 
     def near(self, event: int, least: float, window_us: int) -> Iterable[Stored]:
+        """Of rows that are local: ingest never waits for an object store."""
         code = self._codes.find(self._hashed.systems[event])
         if code is None:
             return
@@ -67,7 +84,10 @@ class ShardKnown:
         at = int(self._batch.created_at[event])
         for number, segment in enumerate(self._segments):
             view = segment.view()
-            mask = view.live & (view.systems == code) & (np.abs(view.created_at - at) <= window_us)
+            if not is_local(view):
+                continue
+            live = view.live if self._at is None else (view.positions < self._at) & (view.ended >= self._at)
+            mask = live & (view.systems == code) & (np.abs(view.created_at - at) <= window_us)
             rows = np.flatnonzero(mask)
             if len(rows):
                 cosine = (view.vectors(rows) @ unit) * view.inverse_norms[rows]
@@ -80,11 +100,13 @@ class ShardKnown:
     def created_at(self, row: Stored) -> int:
         return int(self._segments[row.segment].created_at[row.row])
 
-    def content(self, row: Stored) -> str:
+    def content(self, row: Stored) -> str | None:
         return self._segments[row.segment].content(row.row)
 
     def vector(self, row: Stored) -> NDArray[np.float32]:
-        vector: NDArray[np.float32] = self._segments[row.segment].vectors(np.array([row.row]))[0]
+        view = self._segments[row.segment].view()
+        assert is_local(view)  # see near()
+        vector: NDArray[np.float32] = view.vectors(np.array([row.row]))[0]
         return vector
 
     def source_system(self, row: Stored) -> str:

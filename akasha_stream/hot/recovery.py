@@ -8,16 +8,20 @@ What may lie there, and what becomes of it:
     .growing, older               closed, not rewritten: goes to the sealer again
     .growing and .sealed          killed before the clean-up: .growing removed
     .sealed without .arrow        the memory-mapped form is made again
-    .arrow without the others     left by hand: removed, it is derived
-    no .growing at all            a new one after the last .sealed, whose tables give windows and counters
+    .arrow without the others     left by hand, or killed while it was left to the object store: removed, it is derived
+    .stub alone                   in the object store only
+    .stub and others              in the object store too
+    .state alone                  its segment is gone: removed
+    no .growing at all            a new one after the last segment; windows and counters from its tables, or its .state
     .wal without its file         killed while a .growing was removed: removed
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -25,27 +29,33 @@ import pyarrow as pa
 import structlog
 from numpy.typing import NDArray
 
-from akasha_stream.errors import SegmentCorrupt
+from akasha_stream.errors import SegmentCorrupt, UsageError
 from akasha_stream.hot.durable import remove
+from akasha_stream.hot.end_state import EndState, beginning, unpack_state
+from akasha_stream.hot.forgotten_rows import forgets_after
 from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hashes import strings
 from akasha_stream.hot.hnsw import IndexReader, SegmentIndex
 from akasha_stream.hot.position import MAX_OFFSET
-from akasha_stream.hot.schema import SegmentName, remove_growing
+from akasha_stream.hot.schema import SegmentName, remove_growing, row_schema
 from akasha_stream.hot.sealed import (
     SealedSegment,
     row_vectors,
     with_search_columns,
     write_arrow,
 )
-from akasha_stream.hot.segment import find_position
+from akasha_stream.hot.segment import end_rows
 from akasha_stream.hot.segment_file import SegmentFile
-from akasha_stream.hot.segment_tables import Incarnation, Progress, SegmentTables
-from akasha_stream.hot.shard import TABLE_ID, ClosedSegment, Shard, new_growing
+from akasha_stream.hot.segment_tables import Forgets, Incarnation, Masked, Progress, SegmentTables
+from akasha_stream.hot.shard import TABLE_ID, AnySegment, ClosedSegment, Shard, mask_forgotten, new_growing
 from akasha_stream.hot.state import ShardState
-from akasha_stream.search.segment import SystemCodes
+from akasha_stream.search.segment import Bodies, SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.stream.windows import Outcome
+from akasha_stream.tiers.forgotten import Forgotten
+from akasha_stream.tiers.spilled import SpilledSegment, supersede
+from akasha_stream.tiers.stored_segment import unlocated
+from akasha_stream.tiers.stub import open_stub
 
 log = structlog.get_logger(__name__)
 
@@ -63,10 +73,15 @@ def open_shard(
     reader: IndexReader,
     on_closed: Callable[[ClosedSegment], None],
     incarnation: Incarnation,
+    bodies: Bodies | None = None,
+    forgotten: Forgotten | None = None,
 ) -> Shard:
     """Open, repair or create the shard of a partition.
 
-    `incarnation`: of the log as it is now, for a shard that has none yet. Raises ShardLocked, SegmentCorrupt.
+    `incarnation`: of the log as it is now, for a shard that has none yet. `bodies`: reads what is in the object store
+    only; without it such a segment is an error. `forgotten`: the ledger, for those.
+
+    Raises ShardLocked, SegmentCorrupt, UsageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
     kinds = _scan(folder)
@@ -75,6 +90,11 @@ def open_shard(
         file, name = _youngest(folder, kinds, dimensions)
         if file is not None:
             undo.callback(file.close)
+        spilled = [_spilled(folder, each, codes, bodies) for each in sorted(kinds) if kinds[each] == {"stub"}]
+        supersede(spilled)
+        for each_spilled in spilled if forgotten else ():
+            assert forgotten is not None
+            each_spilled.forget(forgotten)
         older = [
             _finished(
                 folder,
@@ -87,23 +107,32 @@ def open_shard(
                 undo=undo,
             )
             for each in sorted(kinds)
-            if each != name
+            if each != name and kinds[each] != {"stub"}
         ]
         if file is None or name is None:
             remove(folder / TABLE_ID)
             name, file = _next(
-                folder, older, topic=topic, partition=partition, settings=settings, incarnation=incarnation
+                folder,
+                spilled,
+                older,
+                topic=topic,
+                partition=partition,
+                settings=settings,
+                incarnation=incarnation,
             )
             undo.callback(file.close)
         tables = file.tables()
         progress = tables.progress()
         state = ShardState.restore(tables.snapshot(), settings.windows, dimensions, partition)
         growing = new_growing(name, partition, settings, codes, least=progress.events)
-        rows, dropped = tables.rows(dimensions), tables.dropped()
-        growing.append(rows, row_vectors(rows, dimensions))
-        _fold(state, rows, dropped, progress, dimensions)
-        segments: list[GrowingSegment | SealedSegment] = [*(each.segment for each in older), growing]
-        _mask(segments, [*(mask for each in older for mask in each.tombstones), *tables.tombstones()])
+        _fold(state, _appended(growing, tables.pieces(dimensions), dimensions), tables.dropped(), dimensions)
+        _forget(state, tables.forgets(), progress)
+        segments: list[AnySegment] = [*spilled, *(each.segment for each in older), growing]
+        _mask(segments, [*(each.masked for each in older), tables.masked()])
+        last = tables.forgets()
+        forgets = [*(message for each in older for message in each.tables.forgets()), *last]
+        for message in forgets:
+            mask_forgotten(segments, message, codes)
         file.limit_memory()
         shard = Shard(
             folder,
@@ -118,9 +147,11 @@ def open_shard(
             progress=progress,
             incarnation=tables.incarnation(),
         )
+        shard.reopened(forgets, ends_here=bool(last))
         undo.pop_all()
     for each in older:
-        if each.file is not None:
+        to_rewrite = not settings.tiers.enabled and forgets_after(each.segment.name, shard.forgets)
+        if each.file is not None or to_rewrite:
             on_closed(ClosedSegment(shard, each.segment, each.file, each.segment.end))
     return shard
 
@@ -138,9 +169,14 @@ def _scan(folder: Path) -> dict[SegmentName, set[str]]:
         if {"growing.duckdb", "sealed.duckdb"} <= found:
             remove_growing(folder, name)
             found.discard("growing.duckdb")
-        if found == {"arrow"}:
+        if not {"growing.duckdb", "sealed.duckdb"} & found and "arrow" in found:
             name.arrow(folder).unlink()
+            found.discard("arrow")
+        if not found - {"state"}:
+            remove(name.state(folder))
             del kinds[name]
+        else:
+            found.discard("state")  # beside its segment, whatever that is
     return kinds
 
 
@@ -173,13 +209,23 @@ def _youngest(
 class _Finished:
     segment: SealedSegment
     tables: SegmentTables
-    tombstones: list[tuple[int, int]]
+    masked: Masked
     file: SegmentFile | None
     """The growing file, where it is still to be rewritten."""
 
 
+def _spilled(folder: Path, name: SegmentName, codes: SystemCodes, bodies: Bodies | None) -> SpilledSegment:
+    if bodies is None:
+        raise UsageError(
+            f"{name.stub(folder)}: its rows are in the object store: set tiers.enabled, or search it there"
+        )
+    stub = open_stub(name.stub(folder))
+    return SpilledSegment(stub, unlocated(stub.footer), codes, bodies)
+
+
 def _next(
     folder: Path,
+    spilled: Sequence[SpilledSegment],
     older: Sequence[_Finished],
     *,
     topic: str,
@@ -189,14 +235,20 @@ def _next(
 ) -> tuple[SegmentName, SegmentFile]:
     """A growing segment where there is none: the shard's first, or after one that lost its successor."""
     progress, snapshot = Progress(next_offset=0), []
-    name = SegmentName(0, 0)
+    name, incarnation = SegmentName(0, 0), incarnation.named()
+    if spilled and not older:
+        last_spilled = spilled[-1]
+        found = _end_state(folder, last_spilled)
+        progress, snapshot, incarnation = found.progress, found.snapshot, last_spilled.footer.key.log.incarnation
+        name = SegmentName(last_spilled.name.epoch, last_spilled.end)
     if older:
         last = older[-1]
         dimensions = settings.limits.dimensions
-        before, rows = last.tables.progress(), last.tables.rows(dimensions)
+        before, pieces = last.tables.progress(), last.tables.pieces(dimensions)
         state = ShardState.restore(last.tables.snapshot(), settings.windows, dimensions, partition)
-        _fold(state, rows, last.tables.dropped(), before, dimensions)
-        progress = replace(before, first_timestamp_ms=None, events=0, digests_acked=0)
+        _fold(state, pieces, last.tables.dropped(), dimensions)
+        _forget(state, last.tables.forgets(), before)
+        progress = beginning(before)
         snapshot, incarnation = state.snapshot(), last.tables.incarnation()
         name = SegmentName(last.segment.name.epoch, before.next_offset)
         log.warning(
@@ -216,6 +268,19 @@ def _next(
         snapshot=snapshot,
     )
     return name, file
+
+
+def _end_state(folder: Path, last: SpilledSegment) -> EndState:
+    """What a shard knows as of the end of a segment that is in the object store only."""
+    path = last.name.state(folder)
+    try:
+        state = unpack_state(path.read_bytes(), str(path))
+    except FileNotFoundError:
+        log.warning("windows and counters begin anew: nothing is known of them as of this offset", offset=last.end)
+        return EndState(Progress(next_offset=last.end), [])
+    if state.progress.next_offset != last.end:
+        raise SegmentCorrupt(f"{path}: is of offset {state.progress.next_offset}, not {last.end}")
+    return state
 
 
 def _finished(
@@ -247,27 +312,65 @@ def _finished(
     if "arrow" not in kinds:
         table = with_search_columns(tables.rows(dimensions), dimensions)
         write_arrow(arrow, table, dimensions=dimensions, end=tables.progress().next_offset)
-    segment = SealedSegment(name, partition, arrow, dimensions, codes)
+    segment = SealedSegment(
+        name, partition, arrow, dimensions, codes, deletes=tables.deletes(), incarnation=tables.incarnation()
+    )
     segment.index = index
-    return _Finished(segment, tables, tables.tombstones(), file)
+    segment.spilled = "stub" in kinds
+    return _Finished(segment, tables, tables.masked(), file)
 
 
-def _fold(state: ShardState, rows: pa.Table, dropped: pa.Table, progress: Progress, dimensions: int) -> None:
+def _appended(growing: GrowingSegment, pieces: Iterable[pa.Table], dimensions: int) -> Iterator[pa.Table]:
+    """The pieces, each once it is appended."""
+    for rows in pieces:
+        growing.append(rows, row_vectors(rows, dimensions))
+        yield rows
+
+
+def _fold(state: ShardState, pieces: Iterable[pa.Table], dropped: pa.Table, dimensions: int) -> None:
     """Fold windows and counters over a segment's log, from what it began with."""
-    for systems, created, outcome, batch, offset in _history(rows, row_vectors(rows, dimensions), dropped):
-        state.commit(state.prepare(systems, created, outcome, batch, offset), systems, outcome)
-    state.acknowledged(progress.digests_acked)
+    for systems, created, outcome, batch, offset in _history(pieces, dropped, dimensions):
+        state.take(systems, created, outcome, batch, offset)
+        state.fold()
+
+
+def _forget(state: ShardState, forgets: Sequence[Forgets], progress: Progress) -> None:
+    """What the last record of a segment says to forget, between the digests acknowledged before it and after it."""
+    acked = 0
+    for each in forgets:
+        state.acknowledged(each.digests_acked - acked)
+        acked = each.digests_acked
+        state.forget(each.system_sha256)
+    state.acknowledged(progress.digests_acked - acked)
 
 
 def _history(
+    pieces: Iterable[pa.Table], dropped: pa.Table, dimensions: int
+) -> Iterator[tuple[list[str], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]]:
+    """All events of a segment in log order, some thousands at a time, as ShardState.take takes them.
+
+    `pieces`: its rows by position; `dropped`: by position too.
+    """
+    places, start = dropped["position"].to_numpy(), 0
+    none = row_schema(dimensions).empty_table()
+    for rows in chain(pieces, [none]):
+        end = int(np.searchsorted(places, rows["position"][-1].as_py())) if rows.num_rows else len(places)
+        yield from _merged(rows, row_vectors(rows, dimensions), dropped[start:end])
+        start = end
+
+
+def _merged(
     rows: pa.Table, vectors: NDArray[np.float32], dropped: pa.Table
 ) -> Iterator[tuple[list[str], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]]:
-    """All events of a segment in log order, some thousands at a time, as ShardState.prepare takes them."""
     stored = np.where(rows["updated"].to_numpy(), np.uint8(Outcome.UPDATED), np.uint8(Outcome.STORED)).astype(np.uint8)
     positions = np.concatenate([rows["position"].to_numpy(), dropped["position"].to_numpy()])
     created = np.concatenate([rows["created_at"].to_numpy(), dropped["created_at"].to_numpy()])
     outcome = np.concatenate([stored, dropped["outcome"].to_numpy().astype(np.uint8)])
     systems = strings(rows["source_system"]) + strings(dropped["source_system"])
+    if not dropped.num_rows:
+        if rows.num_rows:
+            yield systems, created, outcome, vectors, positions >> 16 & MAX_OFFSET
+        return
     order = np.argsort(positions, kind="stable")
     n = rows.num_rows
     for start in range(0, len(order), FOLD_ROWS):
@@ -279,11 +382,13 @@ def _history(
         yield [systems[i] for i in part.tolist()], created[part], outcome[part], batch, offsets
 
 
-def _mask(segments: Sequence[GrowingSegment | SealedSegment], tombstones: list[tuple[int, int]]) -> None:
-    """Apply tombstones; those of rows that compaction dropped find nothing."""
-    for position, _ in tombstones:
-        for segment in reversed(segments):
-            row = find_position(segment.positions[: segment.rows], position)
-            if row is not None:
-                segment.live[row] = False
-                break
+def _mask(segments: Sequence[AnySegment], tombstones: Sequence[Masked]) -> None:
+    """Mask the rows at these positions; those that compaction dropped are in no segment."""
+    masked = np.concatenate([each.positions for each in tombstones])
+    by = np.concatenate([each.by for each in tombstones])
+    for segment in segments:
+        positions = segment.positions[: segment.rows]
+        if len(positions):
+            rows = np.minimum(np.searchsorted(positions, masked), len(positions) - 1)
+            here = positions[rows] == masked
+            end_rows(segment, rows[here], by[here])

@@ -4,6 +4,8 @@
         00-00000000000000000000.growing.duckdb        epoch - first offset; the youngest is written to
         00-00000000000000000000.arrow                 the same rows, memory-mapped by searches (derived)
         00-00000000000000000000.sealed.duckdb         immutable, with its HNSW index; replaces .growing
+        00-00000000000000000000.state                 windows and counters as of its end, until it is spilled
+        00-00000000000000000000.stub                  it is in the object store; alone, when nothing else is left here
 
 A growing file keeps vectors as float32 BLOBs: inserting into FLOAT[384] costs more than twice the CPU. All
 tables are append-only. Everything else that a shard knows (windows, counters, masks) is a fold over `rows`,
@@ -22,7 +24,8 @@ import pyarrow as pa
 
 from akasha_stream.hot.durable import remove
 
-FORMAT = 1
+FORMAT = 2
+"""2: deletes have their times, and there are `forgets`."""
 
 GROWING_TABLES = """
 CREATE TABLE segment (
@@ -36,7 +39,8 @@ CREATE TABLE rows (
 CREATE TABLE tombstones (position BIGINT NOT NULL, by_position BIGINT NOT NULL, deleted BOOLEAN NOT NULL,
     source_system VARCHAR NOT NULL, event_id VARCHAR NOT NULL);
 CREATE TABLE dropped (position BIGINT NOT NULL, source_system VARCHAR NOT NULL, created_at BIGINT NOT NULL,
-    outcome UTINYINT NOT NULL);
+    appended_at BIGINT NOT NULL, outcome UTINYINT NOT NULL);
+CREATE TABLE forgets (position BIGINT NOT NULL, system_sha256 VARCHAR NOT NULL, digests_acked BIGINT NOT NULL);
 CREATE TABLE commits (next_offset BIGINT NOT NULL, last_offset BIGINT, last_timestamp_ms BIGINT,
     last_fingerprint UBIGINT, first_timestamp_ms BIGINT, events BIGINT NOT NULL, dead_letters BIGINT NOT NULL,
     digests_acked BIGINT NOT NULL);
@@ -81,11 +85,21 @@ _DROPPED_FIELDS: list[pa.Field[Any]] = [
     pa.field("position", pa.int64(), False),
     pa.field("source_system", pa.string(), False),
     pa.field("created_at", pa.int64(), False),
+    pa.field("appended_at", pa.int64(), False),
     pa.field("outcome", pa.uint8(), False),
 ]
 DROPPED_SCHEMA = pa.schema(_DROPPED_FIELDS)
+_DELETE_FIELDS: list[pa.Field[Any]] = [
+    pa.field("position", pa.int64(), False),
+    pa.field("source_system", pa.string(), False),
+    pa.field("event_id", pa.string(), False),
+    pa.field("created_at", pa.int64(), False),
+    pa.field("appended_at", pa.int64(), False),
+]
+DELETE_SCHEMA = pa.schema(_DELETE_FIELDS)
+"""Deletes on their way to a spilled segment; times in microseconds since the epoch."""
 
-_NAME = re.compile(r"^(?P<epoch>\d{2,3})-(?P<start>\d{20})\.(?P<kind>growing\.duckdb|sealed\.duckdb|arrow)$")
+_NAME = re.compile(r"^(?P<epoch>\d{2,3})-(?P<start>\d{20})\.(?P<kind>growing\.duckdb|sealed\.duckdb|arrow|state|stub)$")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,6 +120,12 @@ class SegmentName:
 
     def arrow(self, folder: Path) -> Path:
         return folder / f"{self}.arrow"
+
+    def state(self, folder: Path) -> Path:
+        return folder / f"{self}.state"
+
+    def stub(self, folder: Path) -> Path:
+        return folder / f"{self}.stub"
 
     @classmethod
     def parse(cls, file_name: str) -> tuple[SegmentName, str] | None:

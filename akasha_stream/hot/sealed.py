@@ -14,7 +14,9 @@ from akasha_stream.hot.durable import write_whole
 from akasha_stream.hot.hashes import identity_key, strings
 from akasha_stream.hot.hnsw import SegmentIndex
 from akasha_stream.hot.schema import FORMAT, SegmentName
-from akasha_stream.hot.segment import TEXT_COLUMNS, View, binary_codes, fixed_binary, inverse_norms, matrix
+from akasha_stream.hot.segment import NEVER, TEXT_COLUMNS, View, binary_codes, fixed_binary, inverse_norms, matrix
+from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.hot.sorted_hashes import SortedHashes
 from akasha_stream.search.segment import SystemCodes
 
 
@@ -47,10 +49,27 @@ def row_vectors(rows: pa.Table, dimensions: int) -> NDArray[np.float32]:
 class SealedSegment:
     """Rows of a finished segment. Everything but masks and hash order is the page cache's memory."""
 
-    def __init__(self, name: SegmentName, partition: int, arrow: Path, dimensions: int, codes: SystemCodes) -> None:
+    def __init__(
+        self,
+        name: SegmentName,
+        partition: int,
+        arrow: Path,
+        dimensions: int,
+        codes: SystemCodes,
+        *,
+        deletes: pa.Table,
+        incarnation: Incarnation,
+    ) -> None:
+        """`deletes`: schema.DELETE_SCHEMA; `incarnation`: of the log that its offsets belong to."""
         self.name = name
         self.partition = partition
         self.path = arrow
+        self.deletes = deletes
+        self.incarnation = incarnation
+        self.spilled = False
+        """Whether the object store has it."""
+        self.has_forgotten = False
+        """Whether rows of a forgotten system are in its files."""
         try:
             with pa.memory_map(str(arrow)) as source:
                 table = pa.ipc.open_file(source).read_all()
@@ -86,15 +105,12 @@ class SealedSegment:
         self._vectors = matrix(table["embedding"], np.dtype(np.float32), dimensions)
         self._bits = matrix(table["code"], np.dtype(np.uint8), dimensions // 8)
         self.live = np.ones(self._rows, np.bool_)
+        self.ended = np.full(self._rows, NEVER, np.int64)
         names = self._batch.column(0).dictionary_encode()
         mapping = np.array([codes.code(name) for name in strings(names.dictionary)], np.int32)
         self.systems = mapping[names.indices.to_numpy()] if self._rows else np.empty(0, np.int32)
-        identity = numbers("identity_hash").astype(np.uint64, copy=False)
-        self._identity_order = np.argsort(identity, kind="stable").astype(np.int32)
-        self._identity_sorted = identity[self._identity_order]
-        content = numbers("content_hash").astype(np.uint64, copy=False)
-        self._content_order = np.argsort(content, kind="stable").astype(np.int32)
-        self._content_sorted = content[self._content_order]
+        self._by_identity = SortedHashes(numbers("identity_hash").astype(np.uint64, copy=False))
+        self._by_content = SortedHashes(numbers("content_hash").astype(np.uint64, copy=False))
         self.first_created_at = int(self.created_at.min()) if self._rows else 0
         self.last_created_at = int(self.created_at.max()) if self._rows else -1
 
@@ -102,21 +118,30 @@ class SealedSegment:
     def rows(self) -> int:
         return self._rows
 
+    def table(self) -> pa.Table:
+        """All rows, masked ones too, with at least the columns of schema.row_schema, by position."""
+        with pa.memory_map(str(self.path)) as source:
+            return pa.ipc.open_file(source).read_all()
+
     def has_identities(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """(n,) whether a row with this identity hash is here: one vectorised look for a whole batch."""
-        return _contains(self._identity_sorted, hashes)
+        return self._by_identity.contain(hashes)
 
     def has_contents(self, hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-        return _contains(self._content_sorted, hashes)
+        return self._by_content.contain(hashes)
+
+    def count_contents(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) how many rows, masked ones too, have this content hash."""
+        return self._by_content.count(hashes)
 
     def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:
         systems, ids = self._batch.column(0), self._batch.column(1)
-        for row in _equal_range(self._identity_sorted, self._identity_order, identity_hash):
+        for row in self._by_identity.rows(identity_hash):
             if identity_key(systems[row].as_py(), ids[row].as_py()) == key:
                 yield row
 
     def with_content(self, content_hash: int) -> Iterable[int]:
-        return _equal_range(self._content_sorted, self._content_order, content_hash)
+        return self._by_content.rows(content_hash)
 
     def content(self, row: int) -> str:
         text: str = self._batch.column(2)[row].as_py()
@@ -132,8 +157,10 @@ class SealedSegment:
             rows=self._rows,
             codes=self._bits,
             live=self.live,
+            ended=self.ended,
             systems=self.systems,
             created_at=self.created_at,
+            appended_at=self.appended_at,
             inverse_norms=self._inverse_norms,
             index=self.index,
             sealed=True,
@@ -141,17 +168,3 @@ class SealedSegment:
             _vectors=self._vectors,
             _chunks=((0, self._batch),),
         )
-
-
-def _contains(ordered: NDArray[np.uint64], hashes: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    if not len(ordered):
-        return np.zeros(len(hashes), np.bool_)
-    at = np.minimum(np.searchsorted(ordered, hashes), len(ordered) - 1)
-    hits: NDArray[np.bool_] = ordered[at] == hashes
-    return hits
-
-
-def _equal_range(ordered: NDArray[np.uint64], order: NDArray[np.int32], value: int) -> list[int]:
-    wanted = np.uint64(value)
-    left, right = np.searchsorted(ordered, wanted, "left"), np.searchsorted(ordered, wanted, "right")
-    return sorted(order[left:right].tolist())

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import queue
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import numpy as np
 import structlog
 
-from akasha_stream.errors import AkashaError, ShardError
-from akasha_stream.hot.durable import passed
+from akasha_stream.errors import AkashaError, SegmentCorrupt, ShardError
+from akasha_stream.hot.build import build_without_index
+from akasha_stream.hot.durable import passed, remove, sync_folder, write_bytes
+from akasha_stream.hot.end_state import state_without, unpack_state
+from akasha_stream.hot.forgotten_rows import forgets_after, forgotten_of
 from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.schema import remove_growing
 from akasha_stream.hot.sealed import SealedSegment, write_arrow
-from akasha_stream.hot.shard import ClosedSegment, Shard
+from akasha_stream.hot.segment_file import SegmentFile
+from akasha_stream.hot.segment_tables import SegmentTables
+from akasha_stream.hot.shard import AnySegment, ClosedSegment, Shard
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import Settings
 
@@ -33,6 +42,8 @@ class SealBacklog:
     segments: int
     """closed segments that have no index yet"""
     rows: int
+    error: str | None = None
+    """Why the last try to finish one failed; None: it did not."""
 
 
 class Sealer:
@@ -53,6 +64,8 @@ class Sealer:
         self._process: subprocess.Popen[bytes] | None = None
         self._building: Shard | None = None
         self._current: list[ClosedSegment] = []
+        self._errors: dict[str, str] = {}
+        """By segment; of those that are tried again."""
         self._closing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._indexing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._threads = [
@@ -65,11 +78,20 @@ class Sealer:
     def submit(self, closed: ClosedSegment) -> None:
         with self._changed:
             self._waiting.append(closed)
-        self._closing.put(closed)
+        (self._indexing if closed.file is None else self._closing).put(closed)
 
     def backlog(self) -> SealBacklog:
         with self._changed:
-            return SealBacklog(len(self._waiting), sum(each.segment.rows for each in self._waiting))
+            error = next(iter(self._errors.values()), None)
+            return SealBacklog(len(self._waiting), sum(each.segment.rows for each in self._waiting), error)
+
+    def has(self, segment: AnySegment) -> bool:
+        """Whether a segment is waiting or worked on."""
+        with self._changed:
+            return any(
+                each.segment.name == segment.name and each.shard.partition == segment.partition
+                for each in self._waiting
+            )
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing is left to do; False when it takes longer."""
@@ -81,7 +103,7 @@ class Sealer:
         with self._changed:
             for closed in [each for each in self._waiting if each.shard is shard and each not in self._current]:
                 self._waiting.remove(closed)
-                closed.file.close()
+                closed.let_go()
             if self._building is shard and self._process is not None:
                 self._process.kill()
             self._changed.notify_all()
@@ -121,10 +143,11 @@ class Sealer:
                         work.put(closed)  # behind the others: one that can't be finished must not hold them up
                         del closed, following
                         continue
-            closed.file.close()
+            closed.let_go()
             with self._changed:
                 self._current.remove(closed)
                 self._waiting.remove(closed)
+                self._errors.pop(_label(closed), None)
                 if following is not None:
                     self._waiting.append(following)
                     self._indexing.put(following)
@@ -146,11 +169,13 @@ class Sealer:
             exc_info=not isinstance(error, (AkashaError, OSError)),
         )
         with self._changed:
+            self._errors[_label(closed)] = f"segment {_label(closed)} not sealed: {error}"
             return not self._changed.wait_for(lambda: self._given_up(closed), RETRY_S)
 
     def _map(self, closed: ClosedSegment) -> ClosedSegment | None:
         """Write the memory-mapped form, put it in the growing one's place, close the file."""
         shard, name, folder = closed.shard, closed.segment.name, closed.shard.folder
+        assert closed.file is not None
         passed("sealing")
         segment = closed.segment
         if isinstance(segment, GrowingSegment):
@@ -161,25 +186,45 @@ class Sealer:
                 dimensions = self._settings.limits.dimensions
                 write_arrow(name.arrow(folder), segment.table(), dimensions=dimensions, end=closed.end)
                 passed("arrow written")
-                sealed = SealedSegment(name, shard.partition, name.arrow(folder), dimensions, self._codes)
+                tables = closed.file.tables()
+                sealed = SealedSegment(
+                    name,
+                    shard.partition,
+                    name.arrow(folder),
+                    dimensions,
+                    self._codes,
+                    deletes=tables.deletes(),
+                    incarnation=tables.incarnation(),
+                )
                 shard.replace_segment(segment, sealed)
                 segment = sealed
         if not self._settings.hot.build_indexes:
             closed.file.checkpoint_and_close()
             passed("file closed")
-            return None
+            return replace(closed, segment=segment, file=None) if forgets_after(name, shard.forgets) else None
         # Its WAL is folded in by the process that builds the index: 8 µs a row that ingest need not spend.
         closed.file.close()
         passed("file closed")
         return replace(closed, segment=segment)
 
     def _index(self, closed: ClosedSegment) -> None:
-        """Have the immutable file with its index built, open it, remove the growing file."""
-        shard, segment, folder = closed.shard, closed.segment, closed.shard.folder
-        assert isinstance(segment, SealedSegment)
+        """Have the immutable file with its index built, open it, remove the growing file.
+
+        Where a system was forgotten, the files are made without what they have of it, finished ones too.
+        """
+        shard, folder = closed.shard, closed.shard.folder
+        # As it is now: it may have been rewritten since it was handed in.
+        segment = next((each for each in shard.segments if each.name == closed.segment.name), None)
+        if not isinstance(segment, SealedSegment):  # left to the object store meanwhile, and its files with it
+            return
         started = time.monotonic()
-        if segment.index is None:  # else an earlier try failed to remove the growing file
-            self._build(closed)
+        forgotten = {} if self._settings.tiers.enabled else self._forgotten(shard, segment)
+        if forgotten:
+            segment = self._rewrite(closed, segment, forgotten)
+        elif closed.file is None:
+            return
+        elif segment.index is None:  # else an earlier try failed to remove the growing file
+            self._build(closed, segment.name.growing(folder), segment.name.sealed(folder))
             passed("index built")
             index = self._reader.attach(segment.name.sealed(folder))
             with shard.lock:
@@ -187,39 +232,124 @@ class Sealer:
                     index.close()
                     return
                 segment.index = index
-        remove_growing(folder, segment.name)
-        passed("growing removed")
+        if segment.index is not None:
+            remove_growing(folder, segment.name)
+            passed("growing removed")
         log.info(
-            "segment sealed",
+            "segment rewritten without forgotten rows" if forgotten else "segment sealed",
             partition=shard.partition,
             segment=str(segment.name),
             rows=segment.rows,
             seconds=round(time.monotonic() - started, 1),
         )
 
-    def _build(self, closed: ClosedSegment) -> None:
+    def _forgotten(self, shard: Shard, segment: SealedSegment) -> dict[str, int]:
+        """Systems of which a finished segment's files have something that was forgotten → the position it is before."""
+        if not forgets_after(segment.name, shard.forgets):
+            return {}
+        known = self._codes.names()
+        names = {known[code] for code in np.unique(segment.systems).tolist()}
+        if segment.index is not None:
+            names |= segment.index.tables().systems()
+        else:
+            with self._tables(segment.name.growing(shard.folder)) as tables:
+                names |= tables.systems()
+        state = segment.name.state(shard.folder)
+        if state.exists():
+            names |= {row.key for row in unpack_state(state.read_bytes(), str(state)).snapshot}
+        return forgotten_of(names, shard.forgets, segment.name)
+
+    @contextlib.contextmanager
+    def _tables(self, growing: Path) -> Iterator[SegmentTables]:
+        """Of a growing file that is closed."""
+        file = SegmentFile.open(growing, dimensions=self._settings.limits.dimensions)
+        if file is None:
+            raise SegmentCorrupt(f"{growing}: empty")
+        try:
+            yield file.tables()
+        finally:
+            file.close()
+
+    def _rewrite(self, closed: ClosedSegment, segment: SealedSegment, forgotten: dict[str, int]) -> SealedSegment:
+        """Put files without the rows of forgotten systems in the place of a finished segment's."""
+        shard, folder, name = closed.shard, closed.shard.folder, segment.name
+        growing, sealed, arrow = name.growing(folder), name.sealed(folder), name.arrow(folder)
+        indexed = segment.index is not None or self._settings.hot.build_indexes
+        source, target = growing if segment.index is None else sealed, sealed if indexed else growing
+        new, new_arrow = folder / f"{name}.duckdb.tmp", folder / f"{name}.arrow.tmp"
+        if indexed:
+            self._build(closed, source, new, kept=new_arrow, forgotten=forgotten)
+        else:
+            build_without_index(source, arrow, new, kept=new_arrow, forgotten=forgotten)
+        passed("rewritten")
+        # Without its Arrow file a segment is whole: opening makes it again, from whichever file has its name.
+        aside = folder / f"{name}.old-arrow.tmp"
+        arrow.replace(aside)
+        passed("old arrow aside")
+        try:
+            new.replace(target)
+        except OSError:
+            aside.replace(arrow)
+            raise
+        passed("file replaced")
+        new_arrow.replace(arrow)
+        remove(aside)
+        sync_folder(folder)
+        if segment.index is not None:
+            segment.index.close()  # a search that still has it goes by the bit codes
+        index = self._reader.attach(target) if indexed else None
+        with contextlib.ExitStack() as opened:
+            tables = index.tables() if index is not None else opened.enter_context(self._tables(target))
+            rewritten = SealedSegment(
+                name,
+                shard.partition,
+                arrow,
+                self._settings.limits.dimensions,
+                self._codes,
+                deletes=tables.deletes(),
+                incarnation=tables.incarnation(),
+            )
+        rewritten.index = index
+        shard.replace_segment(segment, rewritten)
+        state = name.state(folder)
+        for system in forgotten if state.exists() else ():
+            stripped = state_without(state.read_bytes(), system, str(state))
+            if stripped is not None:
+                write_bytes(state, stripped)
+        return rewritten
+
+    def _build(
+        self,
+        closed: ClosedSegment,
+        source: Path,
+        sealed: Path,
+        *,
+        kept: Path | None = None,
+        forgotten: dict[str, int] | None = None,
+    ) -> None:
         """Raises ShardError where the builder failed, or was not wanted any more."""
         name, folder, hot = closed.segment.name, closed.shard.folder, self._settings.hot
         command = [
             sys.executable,
             "-m",
             "akasha_stream.hot.build",
-            str(name.growing(folder)),
+            str(source),
             str(name.arrow(folder)),
-            str(name.sealed(folder)),
+            str(sealed),
             str(hot.hnsw_m),
             str(hot.hnsw_ef_construction),
             str(os.getpid()),
+            *([] if kept is None else [str(kept)]),
         ]
         with self._changed:  # so that release() and close() either see the process or prevent it
             if self._given_up(closed):
                 raise ShardError(f"shard {closed.shard.partition} was closed")
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+                command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
             )
             self._process, self._building = process, closed.shard
         try:
-            _, errors = process.communicate()
+            _, errors = process.communicate(json.dumps(forgotten or {}).encode())
             code = process.returncode
         finally:
             with self._changed:
@@ -228,3 +358,7 @@ class Sealer:
         if code:
             tail = errors.decode(errors="replace").strip().splitlines()[-1:] or [f"exit code {code}"]
             raise ShardError(f"index of segment {name} was not built: {tail[0]}")
+
+
+def _label(closed: ClosedSegment) -> str:
+    return f"{closed.shard.partition}/{closed.segment.name}"

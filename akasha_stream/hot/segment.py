@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,9 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from akasha_stream.hot.hashes import strings
-from akasha_stream.hot.position import unpack
 from akasha_stream.hot.schema import SegmentName
-from akasha_stream.search.segment import NearestIndex, StoredRow
+from akasha_stream.search.segment import NearestIndex, SegmentView, StoredRow, Tier
 
 TEXT_COLUMNS = ("source_system", "event_id", "content", "model", "metadata")
 _TEXT_FIELDS: list[pa.Field[Any]] = [pa.field(name, pa.string(), False) for name in TEXT_COLUMNS]
@@ -64,12 +62,20 @@ def lists_matrix(column: pa.ChunkedArray[Any], width: int) -> NDArray[np.float32
     return np.ascontiguousarray(flat, np.float32).reshape(len(lists), width)
 
 
+NEVER = int(np.iinfo(np.int64).max)
+"""`ended` of a row that lives."""
+GONE = 0
+"""`ended` of a row that is forgotten: it lived at no time that anybody may ask for."""
+
+
 class Segment(Protocol):
     """Rows [0, rows) of one offset range, in log order. Only the shard's writer changes it."""
 
     name: SegmentName
     partition: int
     live: NDArray[np.bool_]
+    ended: NDArray[np.int64]
+    """(rows,) position of the event that replaced or deleted the row; NEVER while it lives. `live` is this in short."""
     positions: NDArray[np.int64]
     created_at: NDArray[np.int64]
     systems: NDArray[np.int32]
@@ -82,28 +88,40 @@ class Segment(Protocol):
         """Rows of this identity, of all its versions, confirmed by the stored strings."""
         ...
 
+    def count_contents(self, hashes: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """(n,) how many rows, masked ones too, have this content hash."""
+        ...
+
     def with_content(self, content_hash: int) -> Iterable[int]:
         """Rows that may have this content (by hash), to be confirmed by the caller."""
         ...
 
-    def content(self, row: int) -> str: ...
+    def content(self, row: int) -> str | None:
+        """None: it is not local, and whoever asks must not wait for it."""
+        ...
 
-    def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]: ...
+    def view(self) -> SegmentView: ...
 
-    def view(self) -> View: ...
+
+def end_rows(segment: Segment, rows: int | NDArray[np.int64] | NDArray[np.bool_], by: int | NDArray[np.int64]) -> None:
+    """Mask rows. `by`: the positions of what replaced or deleted them, or GONE."""
+    segment.ended[rows] = by  # first: whoever sees the mask sees since when
+    segment.live[rows] = False
 
 
 @dataclass(slots=True)
 class View:
-    """A SegmentView: fixed number of rows over the segment's own arrays."""
+    """A LocalView: fixed number of rows over the segment's own arrays."""
 
     name: str
     partition: int
     rows: int
     codes: NDArray[np.uint8]
     live: NDArray[np.bool_]
+    ended: NDArray[np.int64]
     systems: NDArray[np.int32]
     created_at: NDArray[np.int64]
+    appended_at: NDArray[np.int64]
     inverse_norms: NDArray[np.float32]
     index: NearestIndex | None
     sealed: bool
@@ -114,6 +132,10 @@ class View:
 
     def __post_init__(self) -> None:
         self._starts = np.fromiter((start for start, _ in self._chunks), np.int64, len(self._chunks))
+
+    @property
+    def tier(self) -> Tier:
+        return "local"
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """(len(rows), dimensions)"""
@@ -126,19 +148,12 @@ class View:
         start, batch = self._chunks[int(np.searchsorted(self._starts, row, "right")) - 1]
         at = row - start
         system, event_id, content, model, metadata = (batch.column(i)[at].as_py() for i in range(5))
-        position = int(self.positions[row])
-        place = unpack(position)
-        return StoredRow(
-            source_system=system,
-            event_id=event_id,
-            content=content,
-            model=model,
-            metadata=metadata,
-            created_at=datetime.fromtimestamp(int(self.created_at[row]) / 1e6, UTC),
+        return StoredRow.at(
+            (system, event_id),
+            (content, model, metadata),
             partition=self.partition,
-            offset=place.offset,
-            index=place.index,
-            position=position,
+            position=int(self.positions[row]),
+            created_at=int(self.created_at[row]),
         )
 
     def metadata(self) -> pa.ChunkedArray[pa.StringScalar]:

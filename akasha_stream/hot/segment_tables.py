@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from akasha_stream.errors import SegmentCorrupt
-from akasha_stream.hot.schema import FORMAT, ROW_COLUMNS, row_schema
+from akasha_stream.hot.schema import DELETE_SCHEMA, FORMAT, ROW_COLUMNS, row_schema
 from akasha_stream.hot.segment import fixed_binary, lists_matrix
+
+READ_ROWS = 8_192
+"""Rows a piece when a file is read: 12 MB of vectors. A whole segment at once was in memory three times over."""
+
+_OWN = "local-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +32,19 @@ class Incarnation:
 
     def differs_from(self, other: Incarnation) -> bool:
         """True only where both know: an unknown incarnation never throws stored offsets away."""
-        return (
-            self.topic_id is not None
-            and other.topic_id is not None
-            and (self.topic_id != other.topic_id or self.cluster_id != other.cluster_id)
-        )
+        return self.known and other.known and (self.topic_id != other.topic_id or self.cluster_id != other.cluster_id)
+
+    @property
+    def known(self) -> bool:
+        """Whether the broker said it."""
+        return self.topic_id is not None and not self.topic_id.startswith(_OWN)
+
+    def named(self) -> Incarnation:
+        """Itself, or under a name of our own where the broker gives none.
+
+        So that spilled segments of two logs can't meet under one key. The name is in this data directory alone.
+        """
+        return self if self.topic_id is not None else Incarnation(self.cluster_id, f"{_OWN}{uuid.uuid4().hex}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,35 @@ class SnapshotRow:
     key: str
     number: int
     state: bytes
+
+
+_SNAPSHOT_FIELDS: list[tuple[str, pa.DataType]] = [
+    ("kind", pa.string()),
+    ("key", pa.string()),
+    ("number", pa.int64()),
+    ("state", pa.binary()),
+]
+SNAPSHOT_SCHEMA = pa.schema(_SNAPSHOT_FIELDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Forgets:
+    """A control message that forgets a source system, the last record of its segment (events/forget.py)."""
+
+    position: int
+    """Rows of the system before this one are forgotten, in this segment and all older ones."""
+    system_sha256: str
+    digests_acked: int
+    """As Progress.digests_acked, at that moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """n rows that are masked."""
+
+    positions: NDArray[np.int64]
+    by: NDArray[np.int64]
+    """Positions of the events that replaced or deleted them."""
 
 
 class SegmentTables:
@@ -99,16 +145,45 @@ class SegmentTables:
 
     def rows(self, dimensions: int) -> pa.Table:
         """All rows by position, schema.row_schema, each column one chunk; FLOAT[d] comes as its 4 * d bytes."""
-        table = self._arrow(f"SELECT {ROW_COLUMNS} FROM {{}}rows ORDER BY position")  # noqa: S608
-        at = table.schema.get_field_index("embedding")
-        if pa.types.is_fixed_size_list(table.schema.field(at).type):
-            table = table.set_column(at, "embedding", fixed_binary(lists_matrix(table.column(at), dimensions)))
-        return table.cast(row_schema(dimensions)).combine_chunks()
+        return pa.concat_tables([row_schema(dimensions).empty_table(), *self.pieces(dimensions)]).combine_chunks()
 
-    def tombstones(self) -> list[tuple[int, int]]:
-        """(masked position, position that masks it)"""
-        rows = self._all("SELECT position, by_position FROM {}tombstones")
-        return [(int(a), int(b)) for a, b in rows]
+    def pieces(self, dimensions: int) -> Iterator[pa.Table]:
+        """`rows`, some READ_ROWS at a time. Until the last one is there, nothing else may be asked of the file."""
+        try:
+            query = f"SELECT {ROW_COLUMNS} FROM {self._prefix}rows ORDER BY position"  # noqa: S608
+            for batch in self._con.execute(query).to_arrow_reader(READ_ROWS):
+                table = pa.Table.from_batches([batch])
+                at = table.schema.get_field_index("embedding")
+                if pa.types.is_fixed_size_list(table.schema.field(at).type):
+                    table = table.set_column(at, "embedding", fixed_binary(lists_matrix(table.column(at), dimensions)))
+                yield table.cast(row_schema(dimensions))
+        except (duckdb.Error, pa.ArrowException, OSError) as exc:
+            raise SegmentCorrupt(f"{self._path}: {exc}") from exc
+
+    def masked(self) -> Masked:
+        """The rows, of this segment and older ones, that its tombstones mask."""
+        table = self._arrow("SELECT position, by_position FROM {}tombstones")
+        return Masked(table["position"].to_numpy(), table["by_position"].to_numpy())
+
+    def deletes(self) -> pa.Table:
+        """Deletes that masked a row, by position; schema.DELETE_SCHEMA."""
+        table = self._arrow(
+            "SELECT DISTINCT t.by_position AS position, t.source_system, t.event_id, d.created_at, d.appended_at "
+            "FROM {0}tombstones t JOIN {0}dropped d ON d.position = t.by_position WHERE t.deleted ORDER BY position"
+        )
+        return table.cast(DELETE_SCHEMA).combine_chunks()
+
+    def forgets(self) -> list[Forgets]:
+        rows = self._all("SELECT position, system_sha256, digests_acked FROM {}forgets ORDER BY position")
+        return [Forgets(*row) for row in rows]
+
+    def systems(self) -> set[str]:
+        """Source systems that the tables beside `rows` name."""
+        found = self._all(
+            "SELECT source_system FROM {0}tombstones UNION SELECT source_system FROM {0}dropped "
+            "UNION SELECT key FROM {0}snapshot WHERE kind <> 'digest'"
+        )
+        return {name for (name,) in found}
 
     def dropped(self) -> pa.Table:
         """Events that became no row, by position."""

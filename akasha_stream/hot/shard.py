@@ -6,7 +6,7 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +17,35 @@ from xxhash import xxh3_64_intdigest
 
 from akasha_stream.errors import ShardError, ShardWriteError
 from akasha_stream.events.batch import EventBatch
+from akasha_stream.events.forget import forgets
 from akasha_stream.events.records import Record
 from akasha_stream.hot.cutter import SegmentCutter
 from akasha_stream.hot.dedupe import Deduper, Fresh, Verdict
-from akasha_stream.hot.durable import passed, write_whole
+from akasha_stream.hot.durable import passed, remove, write_bytes
+from akasha_stream.hot.end_state import EndState, pack_state
 from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hashes import Hashed, hash_batch, identity_hash, identity_key, strings
 from akasha_stream.hot.known import ShardKnown
-from akasha_stream.hot.position import MAX_EPOCH, pack_many
-from akasha_stream.hot.schema import DROPPED_SCHEMA, TOMBSTONE_SCHEMA, SegmentName, row_schema
+from akasha_stream.hot.position import MAX_EPOCH, pack, pack_many
+from akasha_stream.hot.schema import DROPPED_SCHEMA, TOMBSTONE_SCHEMA, SegmentName, remove_growing, row_schema
 from akasha_stream.hot.sealed import SealedSegment
-from akasha_stream.hot.segment import View, find_position
+from akasha_stream.hot.segment import GONE, NEVER, View, end_rows, find_position
 from akasha_stream.hot.segment_file import SegmentFile
-from akasha_stream.hot.segment_tables import Incarnation, Progress
+from akasha_stream.hot.segment_tables import Forgets, Incarnation, Progress
 from akasha_stream.hot.state import OUTCOMES, ShardState
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.stream.digests import Digest
-from akasha_stream.stream.windows import WindowDelta
+from akasha_stream.telemetry.following import TracedRecords
+from akasha_stream.tiers.forgotten import system_hash
+from akasha_stream.tiers.spilled import SpilledSegment, SpilledView
+
+type AnySegment = GrowingSegment | SealedSegment | SpilledSegment
+type AnyView = View | SpilledView
 
 TABLE_ID = "table-id"
+FOLD_EVENTS = 2_048
+"""Windows are brought up to date at least so often: until then the events' vectors are kept, 3 MB."""
 
 
 @dataclass(slots=True)
@@ -55,6 +64,8 @@ class Applied:
     """source system → its counters after the batch, by Outcome; absolute, so writing them twice does no harm"""
     outcomes: NDArray[np.int64]
     """(len(Outcome),) events of the batch by outcome"""
+    forgotten: list[str] = field(default_factory=list)
+    """source systems of which nothing stays"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +78,8 @@ class _Prepared:
     positions: NDArray[np.int64]
     rows: pa.Table
     vectors: NDArray[np.float32]
-    delta: WindowDelta
     progress: Progress
+    forgets: Forgets | None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,8 +88,13 @@ class ClosedSegment:
 
     shard: Shard
     segment: GrowingSegment | SealedSegment
-    file: SegmentFile
+    file: SegmentFile | None
+    """None: the segment is finished, and may have something of a forgotten system."""
     end: int
+
+    def let_go(self) -> None:
+        if self.file is not None:
+            self.file.close()
 
 
 class Shard:
@@ -96,7 +112,7 @@ class Shard:
         settings: Settings,
         codes: SystemCodes,
         on_closed: Callable[[ClosedSegment], None],
-        segments: Sequence[GrowingSegment | SealedSegment],
+        segments: Sequence[AnySegment],
         file: SegmentFile,
         state: ShardState,
         progress: Progress,
@@ -110,17 +126,22 @@ class Shard:
         self._settings = settings
         self._codes = codes
         self._on_closed = on_closed
-        self._segments: tuple[GrowingSegment | SealedSegment, ...] = tuple(segments)
+        self._segments: tuple[AnySegment, ...] = tuple(segments)
         self._file: SegmentFile | None = file
         self._state = state
         self._progress = progress
         self._unlimited = False
         self._in_doubt: _Prepared | None = None
         self._found_committed: list[Applied] = []
+        self.forgets: tuple[Forgets, ...] = ()
+        """Control messages of the local segments, in log order."""
+        self._ends_here = False
+        """The growing segment's last record forgets a system: the next one begins a new segment."""
         self._cutter = SegmentCutter(settings.hot.seal_rows, int(settings.hot.seal_age_s * 1000))
         self._deduper = Deduper(settings.dedupe)
         self._rows = row_schema(settings.limits.dimensions)
         self.closed = False
+        self.traced = TracedRecords()
         self.table_id = _table_id(folder)
         """Random name of this copy of the shard: the lookups in Redis belong to it."""
 
@@ -138,7 +159,7 @@ class Shard:
         return self._progress
 
     @property
-    def segments(self) -> tuple[GrowingSegment | SealedSegment, ...]:
+    def segments(self) -> tuple[AnySegment, ...]:
         return self._segments
 
     @property
@@ -156,10 +177,10 @@ class Shard:
         progress = self._progress
         return record.offset == progress.last_offset and fingerprint(record) != progress.last_fingerprint
 
-    def views(self) -> list[View]:
+    def views(self) -> list[AnyView]:
         return [segment.view() for segment in self._segments]
 
-    def find(self, source_system: str, event_id: str) -> tuple[View, int] | None:
+    def find(self, source_system: str, event_id: str) -> tuple[AnyView, int] | None:
         """The live row of an identity."""
         key = identity_key(source_system, event_id)
         hashed = identity_hash(key)
@@ -175,7 +196,19 @@ class Shard:
             # Deleted, or replaced since it was looked up; a row is masked only after its replacement is there.
         return None
 
-    def at(self, position: int) -> tuple[View, int] | None:
+    def written_at(self, source_system: str, event_id: str) -> int | None:
+        """When the log took the newest version of an identity that is known here, deleted ones too; microseconds."""
+        key = identity_key(source_system, event_id)
+        hashed = identity_hash(key)
+        times = (
+            int(segment.appended_at[row])
+            for segment in self._segments
+            for row in segment.with_identity(key, hashed)
+            if row < segment.rows
+        )
+        return max(times, default=None)
+
+    def at(self, position: int) -> tuple[AnyView, int] | None:
         """The live row at a position."""
         for segment in reversed(self._segments):
             row = find_position(segment.positions[: segment.rows], position)
@@ -198,19 +231,32 @@ class Shard:
             if self.closed:
                 raise ShardError(f"shard {self.partition} of {self.topic} is closed")
             self._reopen_if_broken()
+            if self._ends_here:
+                self._roll(self.epoch, self.next_offset, self.incarnation)
             fresh = [record for record in records if record.offset >= self.next_offset]
             for part in self._parts(fresh, batch):
                 self._found_committed.append(self._commit(part, _between(batch, part), _count_in(dead_letters, part)))
+                if self._ends_here:
+                    self._roll(self.epoch, self.next_offset, self.incarnation)
             applied, self._found_committed = self._found_committed, []
             return applied
 
     def _parts(self, records: Sequence[Record], batch: EventBatch) -> Iterator[Sequence[Record]]:
-        """The records cut at segment ends. Rolls to the next segment between two parts."""
+        """The records cut at segment ends. Rolls to the next segment between two parts.
+
+        A record that forgets a system is a part of its own, and the last one of its segment.
+        """
         events = _events_of(records, batch)
         progress = self._progress
         rows, first = progress.events, progress.first_timestamp_ms
         start = 0
         for i, record in enumerate(records):
+            if forgets(record) is not None:
+                if i > start:
+                    yield records[start:i]
+                yield records[i : i + 1]
+                rows, first, start = 0, None, i + 1
+                continue
             if self._cutter.cut_before(rows, first, events[i], record.timestamp_ms):
                 if i > start:
                     yield records[start:i]
@@ -223,6 +269,8 @@ class Shard:
             yield records[start:]
 
     def _commit(self, records: Sequence[Record], batch: EventBatch, dead_letters: int) -> Applied:
+        if self._state.unfolded >= FOLD_EVENTS:
+            self._state.fold()
         hashed = hash_batch(batch)
         verdict = self._deduper.judge(batch, hashed, ShardKnown(self._segments, batch, hashed, self._codes))
         positions = pack_many(self.epoch, batch.offset, batch.index)
@@ -230,7 +278,6 @@ class Shard:
         rows, vectors = self._new_rows(batch, hashed, verdict, positions, keep)
         tombstones = self._tombstones(batch, verdict, positions)
         dropped = _dropped(batch, verdict, positions)
-        delta = self._state.prepare(hashed.systems, batch.created_at, verdict.outcome, batch.embedding, batch.offset)
         before, last = self._progress, records[-1]
         progress = Progress(
             next_offset=last.offset + 1,
@@ -244,7 +291,11 @@ class Shard:
             dead_letters=before.dead_letters + dead_letters,
             digests_acked=self._state.digests_acked,
         )
-        prepared = _Prepared(batch, hashed, verdict, positions, rows, vectors, delta, progress)
+        hashed_name = forgets(last)
+        forgotten = None
+        if hashed_name is not None:
+            forgotten = Forgets(pack(self.epoch, last.offset, 0), hashed_name, self._state.digests_acked)
+        prepared = _Prepared(batch, hashed, verdict, positions, rows, vectors, progress, forgotten)
         self._write(prepared, {"rows": rows, "tombstones": tombstones, "dropped": dropped})
         passed("committed")
         return self._take_in(prepared)
@@ -256,14 +307,19 @@ class Shard:
         first_row = growing.rows
         growing.append(prepared.rows, prepared.vectors)
         ordinal = {event: first_row + i for i, event in enumerate(verdict.store)}
-        for row, _, _ in verdict.masks:
+        for row, event, _ in verdict.masks:
+            by = int(prepared.positions[event])
             if isinstance(row, Fresh):
-                growing.live[ordinal[row.event]] = False
+                end_rows(growing, ordinal[row.event], by)
             else:
-                self._segments[row.segment].live[row.row] = False
+                end_rows(self._segments[row.segment], row.row, by)
         self._progress = prepared.progress
-        counters = self._state.commit(prepared.delta, hashed.systems, verdict.outcome)
+        counters = self._state.take(hashed.systems, batch.created_at, verdict.outcome, batch.embedding, batch.offset)
         stored, deleted = _final(batch, hashed, verdict, prepared.positions)
+        forgotten: list[str] = []
+        if prepared.forgets is not None:
+            forgotten = self._forget(prepared.forgets)
+            counters = {}
         return Applied(
             partition=self.partition,
             epoch=self.epoch,
@@ -273,7 +329,23 @@ class Shard:
             deleted=deleted,
             counters=counters,
             outcomes=np.bincount(verdict.outcome, minlength=OUTCOMES),
+            forgotten=forgotten,
         )
+
+    def reopened(self, forgets: Sequence[Forgets], *, ends_here: bool) -> None:
+        """For whoever opens the shard: the control messages of its segments, and whether one ends the growing one."""
+        self.forgets, self._ends_here = tuple(forgets), ends_here
+
+    def _forget(self, forgets: Forgets) -> list[str]:
+        """Mask the rows of a system, and drop what else is known of it; its name, where there is anything."""
+        self._ends_here = True
+        self.forgets = (*self.forgets, forgets)
+        mask_forgotten(self._segments, forgets, self._codes)
+        if not self._settings.tiers.enabled:  # else the object store takes the segments over, without these rows
+            for segment in self._segments:
+                if isinstance(segment, SealedSegment):
+                    self._on_closed(ClosedSegment(self, segment, None, segment.end))
+        return self._state.forget(forgets.system_sha256)
 
     def _new_rows(
         self,
@@ -344,6 +416,8 @@ class Shard:
                 for name, table in tables.items():
                     if table is not None and table.num_rows:
                         file.insert(name, table)
+                if prepared.forgets is not None:
+                    file.insert_forgets(prepared.forgets)
                 file.insert_progress(prepared.progress)
                 passed("before commit")
         except ShardWriteError:
@@ -392,6 +466,9 @@ class Shard:
             dead_letters=before.dead_letters,
         )
         name = SegmentName(epoch, start)
+        snapshot = self._state.snapshot()
+        write_bytes(growing.name.state(self.folder), pack_state(EndState.of(before, snapshot)))
+        passed("state written")
         new = SegmentFile.create(
             self.folder,
             name,
@@ -400,12 +477,12 @@ class Shard:
             dimensions=self._settings.limits.dimensions,
             incarnation=incarnation,
             progress=progress,
-            snapshot=self._state.snapshot(),
+            snapshot=snapshot,
         )
         following = new_growing(name, self.partition, self._settings, self._codes)
         passed("next segment created")
         self._state.digests_acked = 0
-        self._unlimited = False
+        self._unlimited = self._ends_here = False
         self._file = new
         self._progress = progress
         self.incarnation = incarnation
@@ -448,19 +525,96 @@ class Shard:
             if self.epoch == MAX_EPOCH:
                 raise ShardError(f"{self.topic} was recreated {MAX_EPOCH} times; rebuild the shard to go on")
             self._reopen_if_broken()
-            self._roll(self.epoch + 1, start, incarnation)
+            self._roll(self.epoch + 1, start, incarnation.named())
 
-    def replace_segment(self, old: GrowingSegment | SealedSegment, new: SealedSegment) -> None:
-        """Put a finished segment in the place of its growing form; masks made meanwhile come along."""
+    def replace_segment(self, old: AnySegment, new: SealedSegment) -> None:
+        """Put a finished segment in the place of an earlier form of it; masks made meanwhile come along.
+
+        It may lack rows, of forgotten systems.
+        """
         with self.lock:
-            new.live[:] = old.live[: old.rows]
+            _take_masks([old], new)
+            for message in self.forgets:
+                mask_forgotten([new], message, self._codes)
             self._segments = tuple(new if segment is old else segment for segment in self._segments)
+
+    def unspilled(self) -> list[SealedSegment]:
+        """Finished segments that the object store does not have, in log order; later ones wait for earlier ones."""
+        found: list[SealedSegment] = []
+        for segment in self._segments:
+            if isinstance(segment, GrowingSegment):
+                break
+            if isinstance(segment, SealedSegment) and not segment.spilled and segment.end > segment.name.start:
+                found.append(segment)
+        return found
+
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether rows of a forgotten system are in local files that the object store could take over."""
+        return any(isinstance(s, SealedSegment) and s.spilled and s.has_forgotten for s in self._segments)
+
+    @property
+    def forgetting(self) -> int:
+        """Segments whose local files have rows of a forgotten system: they are rewritten, or left to the store."""
+        return sum(not isinstance(s, SpilledSegment) and s.has_forgotten for s in self._segments)
+
+    def oldest_local(self) -> SealedSegment | None:
+        """The oldest segment that is still here as a whole, if the object store has it too.
+
+        What is left to the object store is always the beginning of the shard: its masks come of its own rows.
+        """
+        for segment in self._segments:
+            if isinstance(segment, SealedSegment) and segment.end > segment.name.start:
+                return segment if segment.spilled else None
+        return None
+
+    def leave_to_store(self, new: SpilledSegment) -> bool:
+        """Search a segment in the object store in the place of those here that it covers, and remove those.
+
+        It takes over their masks; it may have fewer rows: the store leaves out what counts no more. False where they
+        are not all here, or not all in the store, or the shard was closed meanwhile: then nothing is changed.
+        """
+        with self.lock:
+            if self.closed:
+                return False
+            covered = [s for s in self._segments if s.name.epoch == new.name.epoch and _covers(new, s)]
+            if not covered or covered[0].name.start != new.name.start or _end(covered[-1]) != new.end:
+                return False
+            _take_masks(covered, new)
+            first = self._segments.index(covered[0])
+            self._segments = (*self._segments[:first], new, *self._segments[first + len(covered) :])
+        passed("left to the store")
+        for old in covered:
+            if isinstance(old, SealedSegment) and old.index is not None:
+                old.index.close()
+            # What has its tombstones first: recovery takes the segment for whole as long as it finds those.
+            remove(old.name.sealed(self.folder))
+            passed("sealed removed")
+            remove_growing(self.folder, old.name)
+            remove(old.name.arrow(self.folder))
+            if old.name != new.name:
+                remove(old.name.stub(self.folder))
+        return True
+
+    def fold_windows(self) -> None:
+        """Bring the windows up to what is committed; to be called every second or so, or digests wait for events."""
+        with self.lock:
+            self._state.fold()
 
     # ── digests ──────────────────────────────────────────────────────────────────────────────────────────
 
     @property
     def has_pending_digests(self) -> bool:
         return bool(self._state.pending)
+
+    @property
+    def digests_waiting(self) -> int:
+        """Closed windows whose digest Kafka has not acknowledged."""
+        return len(self._state.pending)
+
+    @property
+    def open_windows(self) -> int:
+        return self._state.windows.open_count
 
     def pending_digests(self, count: int) -> list[Digest]:
         """Up to `count` digests of closed windows that Kafka has not acknowledged, oldest first.
@@ -494,6 +648,42 @@ class Shard:
                     segment.index.close()
 
 
+def mask_forgotten(segments: Sequence[AnySegment], forgets: Forgets, codes: SystemCodes) -> None:
+    """Mask the rows of a system before the control message. Nothing unmasks them."""
+    for name in codes.names():
+        if system_hash(name) != forgets.system_sha256:
+            continue
+        code = codes.code(name)
+        for segment in segments:
+            rows = segment.rows
+            gone = (segment.systems[:rows] == code) & (segment.positions[:rows] < forgets.position)
+            if gone.any():
+                end_rows(segment, np.flatnonzero(gone), GONE)
+                segment.has_forgotten = True
+
+
+def _take_masks(covered: Sequence[AnySegment], new: SealedSegment | SpilledSegment) -> None:
+    """Of a segment's rows those live that are in the ones whose place it takes; it may have fewer than they."""
+    new.ended[:] = GONE
+    for old in covered if new.rows else ():
+        places = old.positions[: old.rows]
+        at = np.minimum(np.searchsorted(new.positions, places), new.rows - 1)
+        here = new.positions[at] == places
+        new.ended[at[here]] = old.ended[: old.rows][here]
+    new.live[:] = new.ended == NEVER
+
+
+def _covers(new: SpilledSegment, other: AnySegment) -> bool:
+    if isinstance(other, GrowingSegment) or (isinstance(other, SealedSegment) and not other.spilled):
+        return False
+    return new.name.start <= other.name.start and other.end <= new.end
+
+
+def _end(segment: AnySegment) -> int:
+    assert not isinstance(segment, GrowingSegment)
+    return segment.end
+
+
 def new_growing(
     name: SegmentName, partition: int, settings: Settings, codes: SystemCodes, *, least: int = 0
 ) -> GrowingSegment:
@@ -506,11 +696,7 @@ def new_growing(
 def _table_id(folder: Path) -> str:
     path = folder / TABLE_ID
     if not path.exists():
-
-        def write(temporary: Path) -> None:
-            temporary.write_text(uuid.uuid4().hex)
-
-        write_whole(path, write)
+        write_bytes(path, uuid.uuid4().hex.encode())
     return path.read_text()
 
 
@@ -539,20 +725,7 @@ def _between(batch: EventBatch, records: Sequence[Record]) -> EventBatch:
     right = int(np.searchsorted(batch.offset, records[-1].offset, "right"))
     if left == 0 and right == len(batch):
         return batch
-    span = slice(left, right)
-    return EventBatch(
-        offset=batch.offset[span],
-        index=batch.index[span],
-        appended_at=batch.appended_at[span],
-        source_system=batch.source_system[span],
-        event_id=batch.event_id[span],
-        content=batch.content[span],
-        embedding=batch.embedding[span],
-        model=batch.model[span],
-        metadata=batch.metadata[span],
-        created_at=batch.created_at[span],
-        delete=batch.delete[span],
-    )
+    return batch[left:right]
 
 
 def _dropped(batch: EventBatch, verdict: Verdict, positions: NDArray[np.int64]) -> pa.Table | None:
@@ -565,6 +738,7 @@ def _dropped(batch: EventBatch, verdict: Verdict, positions: NDArray[np.int64]) 
             pa.array(positions[gone]),
             batch.source_system.take(_numbers(gone)),
             pa.array(batch.created_at[gone]),
+            pa.array(batch.appended_at[gone]),
             pa.array(verdict.outcome[gone]),
         ],
         schema=DROPPED_SCHEMA,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +13,15 @@ from numpy.typing import NDArray
 from akasha_stream.hot.segment_tables import SnapshotRow
 from akasha_stream.settings import WindowSettings
 from akasha_stream.stream.digests import Digest
-from akasha_stream.stream.windows import Outcome, WindowDelta, Windows
+from akasha_stream.stream.windows import Outcome, Windows
+from akasha_stream.tiers.forgotten import system_hash
 
 OUTCOMES = len(Outcome)
+
+FEW_ROWS = 256
+
+type _Batch = tuple[list[str], NDArray[np.int64], NDArray[np.uint8], NDArray[np.float32], NDArray[np.int64]]
+"""Systems, created_at, outcome, vectors and offset of n events."""
 
 
 @dataclass(slots=True)
@@ -26,6 +33,9 @@ class ShardState:
     pending: list[Digest] = field(default_factory=list)
     digests_acked: int = 0
     """Digests acknowledged since the segment began; those of its snapshot count first."""
+    unfolded: int = 0
+    """Events whose windows wait for `fold`."""
+    _unfolded: list[_Batch] = field(default_factory=list)
 
     @classmethod
     def empty(cls, settings: WindowSettings, dimensions: int, partition: int) -> ShardState:
@@ -56,6 +66,7 @@ class ShardState:
 
     def snapshot(self) -> list[SnapshotRow]:
         """What `restore` needs."""
+        self.fold()
         saved = self.windows.snapshot_rows()
         rows = [SnapshotRow("window", system, start, state) for system, start, state in saved.windows]
         for system, watermark, late in saved.systems:
@@ -69,23 +80,19 @@ class ShardState:
         rows += [SnapshotRow("digest", *digest.to_row()) for digest in self.pending]
         return rows
 
-    def prepare(
+    def take(
         self,
         systems: list[str],
         created_at: NDArray[np.int64],
         outcome: NDArray[np.uint8],
         vectors: NDArray[np.float32],
         offset: NDArray[np.int64],
-    ) -> WindowDelta:
-        """What a batch changes in the windows; nothing changes until `commit`."""
-        return self.windows.apply(systems, created_at, outcome, vectors, offset)
-
-    def commit(
-        self, delta: WindowDelta, systems: list[str], outcome: NDArray[np.uint8]
     ) -> dict[str, NDArray[np.int64]]:
-        """Take a committed batch in; returns the changed counters, by system."""
-        self.windows.commit(delta)
-        self.pending.extend(delta.closed)
+        """Take a committed batch in; returns the changed counters, by system. Its windows wait for `fold`."""
+        # A few rows of a batch that was decoded with others would keep all of it.
+        kept = vectors if vectors.base is None or len(vectors) >= FEW_ROWS else vectors.copy()
+        self._unfolded.append((systems, created_at, outcome, kept, offset))
+        self.unfolded += len(systems)
         changed: dict[str, NDArray[np.int64]] = {}
         for system, kind in zip(systems, outcome.tolist(), strict=True):
             counts = changed.get(system)
@@ -96,6 +103,40 @@ class ShardState:
                 changed[system] = counts
             counts[kind] += 1
         return changed
+
+    def fold(self) -> None:
+        """Bring the windows up to the batches taken in.
+
+        For many small ones together: a call costs .8 ms whatever it holds, a fifth of a small commit.
+        """
+        if not self._unfolded:
+            return
+        systems, created_at, outcome, vectors, offset = zip(*self._unfolded, strict=True)
+        delta = self.windows.apply(
+            list(chain.from_iterable(systems)),
+            np.concatenate(created_at),
+            np.concatenate(outcome),
+            np.concatenate(vectors),
+            np.concatenate(offset),
+        )
+        self.windows.commit(delta)
+        self.pending.extend(delta.closed)
+        self._unfolded.clear()
+        self.unfolded = 0
+
+    def forget(self, system_sha256: str) -> list[str]:
+        """Drop what is known of a source system; its name, where there is anything.
+
+        Its pending digests stay in their places, without their content: whoever sends them counts them.
+        """
+        self.fold()
+        known = self.counters.keys() | self.windows.watermarks().keys()
+        systems = [system for system in sorted(known) if system_hash(system) == system_sha256]
+        for system in systems:
+            self.counters.pop(system, None)
+            self.windows.forget(system)
+        self.pending = [Digest.gone(d.system, d.window_start) if d.system in systems else d for d in self.pending]
+        return systems
 
     def acknowledged(self, digests: int) -> None:
         """Kafka has the oldest `digests` of `pending`."""

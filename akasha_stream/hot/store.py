@@ -11,13 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from akasha_stream.errors import ShardLocked
+from akasha_stream.hot.durable import passed, remove, sync_folder
 from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.recovery import open_shard
 from akasha_stream.hot.sealer import SealBacklog, Sealer
 from akasha_stream.hot.segment_tables import Incarnation
-from akasha_stream.hot.shard import Shard
-from akasha_stream.search.segment import SegmentView, SystemCodes
+from akasha_stream.hot.shard import AnySegment, Shard
+from akasha_stream.partitioner import partition_of
+from akasha_stream.search.segment import Bodies, SegmentView, SystemCodes
 from akasha_stream.settings import Settings
+from akasha_stream.tiers.forgotten import Forgotten
+
+REPLAYS = "replays"
+REPLACED = "replaced"
 
 
 @dataclass(slots=True, eq=False)
@@ -38,29 +44,57 @@ class ShardStore:
     `wait_for` by the event loop; everything else from anywhere.
     """
 
-    def __init__(self, settings: Settings, topic: str) -> None:
+    def __init__(
+        self, settings: Settings, topic: str, codes: SystemCodes | None = None, *, bodies: Bodies | None = None
+    ) -> None:
+        """`codes`: of another store that is searched together with this one. `bodies`: reads the rows that are in the
+        object store only. Raises ShardLocked."""
+        self._bodies = bodies
+        self.forgotten: Forgotten | None = None
+        """The ledger of forgotten systems, for shards that are opened."""
         self._settings = settings
         self._topic = topic
-        self.codes = SystemCodes()
+        self.codes = codes or SystemCodes()
         self.folder = settings.hot.data_dir / topic
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock_file = _lock(self.folder / "worker.lock")
+        finish_replacing(self.folder)
         self._reader = IndexReader()
         self._sealer = Sealer(settings, self.codes, self._reader)
         self._shards: dict[int, Shard] = {}
+        self._ahead: dict[int, Shard] = {}
         self._partitions = 0
         self._lock = threading.Lock()
+        self._turns: dict[int, threading.Lock] = {}
         self._waiters: list[_Waiter] = []
 
     # ── partitions ───────────────────────────────────────────────────────────────────────────────────────
 
     def open(self, partition: int, incarnation: Incarnation) -> Shard:
-        """The shard of a partition that this worker now owns; opened once."""
-        shard = self._shards.get(partition)
-        if shard is not None and not shard.closed:
-            return shard
-        shard = open_shard(
-            self.folder / f"{partition:05d}",
+        """The shard of a partition that this worker now owns; opened once, whoever asks at the same time.
+
+        Two at once would each remove the file that the other is creating, and commit to one that has no name.
+        """
+        with self._turn(partition):
+            shard = self._shards.get(partition)
+            if shard is not None and not shard.closed:
+                return shard
+            shard = self._ahead.pop(partition, None) or self._open(partition, incarnation)
+            with self._lock:
+                self._shards = {**self._shards, partition: shard}
+        self.advanced(shard)
+        return shard
+
+    def open_ahead(self, partition: int, incarnation: Incarnation) -> None:
+        """Open the shard of a partition that this worker will probably own. Not owned, nor searched, before `open`."""
+        with self._turn(partition):
+            known = partition in self._shards or partition in self._ahead
+            if not known and self.shard_folder(partition).is_dir():
+                self._ahead[partition] = self._open(partition, incarnation)
+
+    def _open(self, partition: int, incarnation: Incarnation) -> Shard:
+        return open_shard(
+            self.shard_folder(partition),
             topic=self._topic,
             partition=partition,
             settings=self._settings,
@@ -68,26 +102,76 @@ class ShardStore:
             reader=self._reader,
             on_closed=self._sealer.submit,
             incarnation=incarnation,
+            bodies=self._bodies,
+            forgotten=self.forgotten,
         )
-        with self._lock:
-            self._shards = {**self._shards, partition: shard}
+
+    def shard_folder(self, partition: int) -> Path:
+        """Where a partition's files are."""
+        return self.folder / f"{partition:05d}"
+
+    def stored(self) -> list[int]:
+        """Partitions that have a shard on disk, open or not."""
+        folders = [path for path in self.folder.iterdir() if path.is_dir() and path.name.isdecimal()]
+        return sorted(int(path.name) for path in folders)
+
+    def replay_folder(self, partition: int) -> Path:
+        """Where a partition's shard is made anew (replay/beside.py)."""
+        return self.folder / REPLAYS / f"{partition:05d}"
+
+    def beside(self, folder: Path) -> ShardStore:
+        """A store of its own over shards that are being made anew: nothing searches it, so no index is built."""
+        hot = self._settings.hot.model_copy(update={"data_dir": folder, "build_indexes": False})
+        store = ShardStore(self._settings.model_copy(update={"hot": hot}), self._topic, bodies=self._bodies)
+        store.forgotten = self.forgotten
+        return store
+
+    def replace(self, partition: int, incarnation: Incarnation) -> Shard:
+        """Close a shard and open the one that was made anew, in its place; searches have either.
+
+        Whoever has the old one must ask for this one: it may end at another offset.
+        """
+        with self._turn(partition):
+            old = self._shards.get(partition)
+            if old is not None:
+                old.close()
+                self._sealer.release(old)
+            folder = self.replay_folder(partition)
+            self.shard_folder(partition).rename(folder / REPLACED)
+            passed("old shard set aside")
+            finish_replacing(self.folder)
+            shard = self._open(partition, incarnation)
+            with self._lock:
+                self._shards = {**self._shards, partition: shard}
         self.advanced(shard)
         return shard
 
     def close(self, partition: int) -> None:
         """Let go of a partition that another worker owns now."""
+        with self._turn(partition):
+            with self._lock:
+                shard = self._shards.get(partition)
+                self._shards = {number: each for number, each in self._shards.items() if number != partition}
+            for each in (shard, self._ahead.pop(partition, None)):
+                if each is not None:
+                    each.close()
+                    self._sealer.release(each)
+
+    def _turn(self, partition: int) -> threading.Lock:
+        """Held while a partition's shard is opened or closed; a thread that opens one outlives its cancelled task."""
         with self._lock:
-            shard = self._shards.get(partition)
-            self._shards = {number: each for number, each in self._shards.items() if number != partition}
-        if shard is not None:
-            shard.close()
-            self._sealer.release(shard)
+            return self._turns.setdefault(partition, threading.Lock())
+
+    def ahead(self) -> list[int]:
+        """Partitions whose shard was opened ahead, and not taken since."""
+        return sorted(self._ahead)
 
     def shard(self, partition: int) -> Shard | None:
         return self._shards.get(partition)
 
     def shards(self) -> list[Shard]:
-        return [self._shards[partition] for partition in self.owned()]
+        shards = self._shards  # replaced as a whole, in any thread
+        return [shards[partition] for partition in sorted(shards)]
 
     def set_partitions(self, count: int) -> None:
         """How many partitions the topic has."""
@@ -96,6 +180,10 @@ class ShardStore:
     def backlog(self) -> SealBacklog:
         return self._sealer.backlog()
 
+    def is_sealing(self, segment: AnySegment) -> bool:
+        """Whether its files are being rewritten, or wait for it."""
+        return self._sealer.has(segment)
+
     def wait_sealed(self, timeout_s: float) -> bool:
         """Wait until every closed segment has its index."""
         return self._sealer.wait_idle(timeout_s)
@@ -103,7 +191,7 @@ class ShardStore:
     def close_all(self) -> None:
         # First the sealer: what it has left is found again, and no shard must wait for an index being built.
         self._sealer.close()
-        for partition in self.owned():
+        for partition in {*self.owned(), *self.ahead()}:
             self.close(partition)
         self._reader.close()
         os.close(self._lock_file)
@@ -121,14 +209,26 @@ class ShardStore:
     def partitions(self) -> int:
         return max(self._partitions, max(self._shards, default=-1) + 1)
 
+    def forgets(self) -> dict[int, list[int]]:
+        return {partition: [each.position for each in shard.forgets] for partition, shard in self._shards.items()}
+
     def find(self, source_system: str, event_id: str) -> tuple[SegmentView, int] | None:
         # Not only in the partition that the partitioner names: the topic may have had fewer partitions
-        # when the event came.
-        for shard in self._shards.values():
-            found = shard.find(source_system, event_id)
-            if found is not None:
-                return found
-        return None
+        # when the event came. What that one has is the newest all the same.
+        home = partition_of(source_system, max(1, self.partitions()))
+        shards = self._shards
+        if home in shards and (found := shards[home].find(source_system, event_id)) is not None:
+            return found
+        elsewhere = [
+            found
+            for partition, shard in shards.items()
+            if partition != home and (found := shard.find(source_system, event_id)) is not None
+        ]
+        return max(elsewhere, key=lambda place: int(place[0].appended_at[place[1]]), default=None)
+
+    def written_at(self, partition: int, source_system: str, event_id: str) -> int | None:
+        shard = self._shards.get(partition)
+        return None if shard is None else shard.written_at(source_system, event_id)
 
     def at(self, partition: int, position: int) -> tuple[SegmentView, int] | None:
         shard = self._shards.get(partition)
@@ -160,6 +260,17 @@ class ShardStore:
             waiter.wake()
 
 
+def finish_replacing(topic_folder: Path) -> None:
+    """Put shards that were made anew in their places, where the old ones were set aside already."""
+    for replaced in sorted((topic_folder / REPLAYS).glob(f"*/{REPLACED}")):
+        live = topic_folder / replaced.parent.name
+        if not live.exists():
+            (replaced.parent / topic_folder.name / live.name).rename(live)
+            sync_folder(topic_folder)
+            passed("new shard in place")
+        remove(replaced.parent)
+
+
 def _lock(path: Path) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -167,6 +278,7 @@ def _lock(path: Path) -> int:
     except OSError as exc:
         os.close(descriptor)
         raise ShardLocked(
-            f"{path.parent} is used by another worker; stop it, or give this one its own hot.data_dir"
+            f"{path.parent} is used by another worker, or by a VectorEmbeddingStorage that is open; "
+            "stop it, or give this one its own hot.data_dir"
         ) from exc
     return descriptor

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akasha_stream.hot.position import pack
-from akasha_stream.hot.segment import View
-from akasha_stream.hot.shard import Applied, Shard
+from akasha_stream.hot.shard import AnyView, Applied, Shard
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.lookups.tables import Watermark
 from akasha_stream.lookups.updates import Located, LookupUpdate
@@ -33,6 +32,7 @@ def update(applied: Applied, table_id: str) -> LookupUpdate:
         upserts={system: Located(list(ids), list(ids.values())) for system, ids in applied.stored.items() if ids},
         deletes=applied.deleted,
         counters={system: _named(counts) for system, counts in applied.counters.items()},
+        forgotten=applied.forgotten,
     )
 
 
@@ -52,7 +52,7 @@ class ShardSource:
         return self._batches(views, position)
 
     @staticmethod
-    def _batches(views: list[View], position: int) -> Iterator[list[tuple[str, str, int]]]:
+    def _batches(views: list[AnyView], position: int) -> Iterator[list[tuple[str, str, int]]]:
         batch: list[tuple[str, str, int]] = []
         for view in views:
             if view.rows and int(view.positions[-1]) < position:

@@ -36,6 +36,12 @@ def counters(keys: Keys, partition: int, values: Mapping[str, Mapping[str, int]]
             yield ("HSET", keys.counters(partition, system), *fields)
 
 
+def forget(keys: Keys, partition: int, system: str) -> Iterable[Command]:
+    """Remove all that is there of a source system."""
+    yield ("UNLINK", keys.ids(partition, system), keys.counters(partition, system))
+    yield ("SREM", keys.systems(partition), system)
+
+
 def advance(keys: Keys, partition: int, left: str, watermark: str) -> Command:
     """Last command of a batch: its result is 1 where `upto` was what the writer left there."""
     return ("EVAL", ADVANCE, 1, keys.upto(partition), left, watermark)

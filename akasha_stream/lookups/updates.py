@@ -19,7 +19,10 @@ class Located(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LookupUpdate:
-    """The net effect of one committed batch. An identity stands in `upserts` or in `deletes`, never in both."""
+    """The net effect of one committed batch. An identity stands in `upserts` or in `deletes`, never in both.
+
+    `forgotten`: source systems of which nothing stays; what the batch stored of them after that is in the rest.
+    """
 
     partition: int
     previous: Watermark
@@ -32,6 +35,7 @@ class LookupUpdate:
     """Event ids by source system."""
     counters: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     """Absolute values after the batch, by source system that the batch touched."""
+    forgotten: Sequence[str] = ()
 
     @property
     def events(self) -> int:

@@ -24,8 +24,10 @@ from aiokafka.errors import (
 
 from akasha_stream.errors import BrokerError, PublishError, ValidationError
 from akasha_stream.events.bundles import Format, headers
+from akasha_stream.publish import traces
 from akasha_stream.publish.connection import Connection
-from akasha_stream.publish.parcels import Parcel
+from akasha_stream.publish.parcels import Parcel, encode_parcels
+from akasha_stream.telemetry.tracing import Span
 
 log = structlog.get_logger(__name__)
 
@@ -36,6 +38,8 @@ RECORD_OVERHEAD = 512
 """Bytes that key, headers and framing add to a bundle's value, at most, besides the name of the system."""
 RECONNECT_S = 0.25
 BEHIND_BUNDLES = 16
+SEALED_EVENTS = 256
+"""About so many events are encoded by one call."""
 ENDED = "the publisher ended before the broker acknowledged it"
 
 
@@ -46,6 +50,7 @@ class Sealed:
     parcel: Parcel
     value: bytes
     headers: list[tuple[str, bytes]]
+    span: Span
 
 
 class Lane:
@@ -74,6 +79,7 @@ class Lane:
         self._max_bytes = max_bytes
         self._timeout_s = delivery_timeout_s
         self._settled = settled
+        self._traces = traces.BundleTraces(topic, partition)
         self._queue: deque[Parcel] = deque()
         self._sealed: deque[Sealed] = deque()
         self._batch: list[Sealed] = []
@@ -93,7 +99,7 @@ class Lane:
     @property
     def is_behind(self) -> bool:
         """Whether more bundles wait than the next record batch is likely to take."""
-        return len(self._queue) > BEHIND_BUNDLES
+        return len(self._queue) + len(self._sealed) > BEHIND_BUNDLES
 
     async def run(self) -> None:
         """Send until cancelled."""
@@ -110,6 +116,8 @@ class Lane:
     def end(self, error: BaseException | None) -> None:
         """Fail what is left, and all that comes. To be called when `run` is over, however it ended."""
         self._ended = True
+        for sealed in (*self._batch, *self._sealed):
+            traces.failed(sealed.span, ENDED)
         left = [sealed.parcel for sealed in (*self._batch, *self._sealed)] + list(self._queue)
         self._batch.clear()
         self._sealed.clear()
@@ -122,30 +130,50 @@ class Lane:
         room = self._max_bytes
         while self._sealed or self._queue:
             if not self._sealed:
-                sealed = self._seal(self._queue.popleft())
-                if sealed is None:
-                    continue
-                self._sealed.append(sealed)
+                self._seal()
+                continue
             size = len(self._sealed[0].value) + len(self._sealed[0].parcel.system) * 4 + RECORD_OVERHEAD
             if batch and size > room:
                 break
             batch.append(self._sealed.popleft())
             room -= size
 
-    def _seal(self, parcel: Parcel) -> Sealed | None:
-        try:
-            value = parcel.encode(self._form)
-        except ValidationError as error:
-            # One event that can't be written must not take the others of its bundle with it.
-            if len(parcel) > 1:
-                self._queue.extendleft(reversed(parcel.halves()))
-            else:
-                self._fail(parcel, str(error), error, retriable=False)
-            return None
-        if len(value) > self._max_bytes and len(parcel) > 1:
-            self._queue.extendleft(reversed(parcel.halves()))
-            return None
-        return Sealed(parcel, value, headers(self._form, parcel.system, str(uuid.uuid4())))
+    def _seal(self) -> None:
+        """Encode the next parcels, small ones together."""
+        parcels = [self._queue.popleft()]
+        events = len(parcels[0])
+        while self._queue and (events := events + len(self._queue[0])) <= SEALED_EVENTS:
+            parcels.append(self._queue.popleft())
+        while True:
+            try:
+                values = encode_parcels(parcels, self._form)
+                break
+            except ValidationError as error:
+                # One event that can't be written must not take the others with it.
+                if len(parcels) > 1:
+                    middle = len(parcels) // 2
+                    self._queue.extendleft(reversed(parcels[middle:]))
+                    parcels = parcels[:middle]
+                    continue
+                if len(parcels[0]) > 1:
+                    self._queue.extendleft(reversed(parcels[0].halves()))
+                else:
+                    self._fail(parcels[0], str(error), error, retriable=False)
+                return
+            except BaseException:
+                self._queue.extendleft(reversed(parcels))  # where `end` finds them
+                raise
+        for place, (parcel, value) in enumerate(zip(parcels, values, strict=True)):
+            if len(value) > self._max_bytes and len(parcel) > 1:
+                self._queue.extendleft(reversed([*parcel.halves(), *parcels[place + 1 :]]))
+                return
+            self._sealed.append(self._with_headers(parcel, value))
+
+    def _with_headers(self, parcel: Parcel, value: bytes) -> Sealed:
+        bundle_id = str(uuid.uuid4())
+        span = self._traces.start(parcel.traces(), events=len(parcel), bundle_id=bundle_id, size=len(value))
+        found = headers(self._form, parcel.system, bundle_id) + traces.headers_of(span)
+        return Sealed(parcel, value, found, span)
 
     async def _send(self, batch: list[Sealed]) -> None:
         """One record batch to its end: acknowledged, failed, or put back in smaller pieces. It is empty then."""
@@ -221,6 +249,7 @@ class Lane:
             batch.clear()
             return
         parcel, size = batch[0].parcel, len(batch[0].value)
+        traces.failed(batch[0].span, f"{size} bytes are more than the broker takes")
         batch.clear()
         if len(parcel) == 1:
             reason = f"one event of {size} bytes is larger than the broker takes (max.message.bytes)"
@@ -230,18 +259,23 @@ class Lane:
         log.warning("publisher_limit_lowered", partition=self._partition, bytes=self._max_bytes)
         # What is sealed already goes back too: it stands behind this parcel.
         behind = [sealed.parcel for sealed in self._sealed]
+        for sealed in self._sealed:
+            traces.failed(sealed.span, "encoded anew, behind a bundle that is split")
         self._sealed.clear()
         self._queue.extendleft(reversed([*parcel.halves(), *behind]))
 
     def _acknowledge(self, batch: list[Sealed], offset: int) -> None:
         self.bundles += len(batch)
         for place, sealed in enumerate(batch):
-            sealed.parcel.delivered(self._topic, self._partition, offset + place if offset >= 0 else -1)
+            at = offset + place if offset >= 0 else -1
+            traces.acknowledged(sealed.span, at)
+            sealed.parcel.delivered(self._topic, self._partition, at)
             self._settled(len(sealed.parcel))
         batch.clear()
 
     def _fail_all(self, batch: list[Sealed], reason: str, cause: BaseException | None, *, retriable: bool) -> None:
         for sealed in batch:
+            traces.failed(sealed.span, reason)
             self._fail(sealed.parcel, reason, cause, retriable=retriable)
         batch.clear()
 

@@ -13,10 +13,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from akasha_stream.errors import PublishError
-from akasha_stream.events.bundles import Format, encode_bundle
+from akasha_stream.events.bundles import Format, encode_bundles
 from akasha_stream.events.model import Event
 from akasha_stream.publish.delivery import Delivery, TableDelivery
 from akasha_stream.publish.tables import encode_rows
+from akasha_stream.publish.traces import distinct
+from akasha_stream.telemetry.tracing import SpanContext, current
 
 
 class Receipt(Protocol):
@@ -83,6 +85,8 @@ class Entry:
     event: Event
     receipt: Receipt
     slot: int
+    trace: SpanContext | None = None
+    """Of the span that it was published in."""
 
 
 class Parcel(ABC):
@@ -96,10 +100,6 @@ class Parcel(ABC):
         """Number of events."""
 
     @abstractmethod
-    def encode(self, form: Format) -> bytes:
-        """The value of the Kafka record. ValidationError when an event can't be written."""
-
-    @abstractmethod
     def halves(self) -> tuple[Parcel, Parcel]:
         """Two parcels with the same events in the same order; only for two events or more."""
 
@@ -108,6 +108,10 @@ class Parcel(ABC):
 
     @abstractmethod
     def failed(self, error: PublishError) -> None: ...
+
+    @abstractmethod
+    def traces(self) -> list[SpanContext]:
+        """The spans that its events were published in, each once."""
 
     @abstractmethod
     def first_name(self) -> str:
@@ -124,9 +128,6 @@ class EventParcel(Parcel):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def encode(self, form: Format) -> bytes:
-        return encode_bundle([entry.event for entry in self.entries], form)
-
     def halves(self) -> tuple[EventParcel, EventParcel]:
         middle = len(self.entries) // 2
         return EventParcel(self.system, self.entries[:middle]), EventParcel(self.system, self.entries[middle:])
@@ -139,6 +140,9 @@ class EventParcel(Parcel):
         for entry in self.entries:
             entry.receipt.failed(entry.slot, error)
 
+    def traces(self) -> list[SpanContext]:
+        return distinct([entry.trace for entry in self.entries])
+
     def first_name(self) -> str:
         return f"{self.system}/{self.entries[0].event.event_id}"
 
@@ -148,6 +152,7 @@ class TableReceipt:
 
     def __init__(self, rows: int, order: NDArray[np.int64] | None, topic: str, loop: asyncio.AbstractEventLoop) -> None:
         self.future: asyncio.Future[TableDelivery] = loop.create_future()
+        self.trace = current()
         self._topic = topic
         self._order = order
         self._partition = np.full(rows, -1, dtype=np.int32)
@@ -208,9 +213,6 @@ class TableParcel(Parcel):
     def __len__(self) -> int:
         return self.rows.num_rows
 
-    def encode(self, form: Format) -> bytes:
-        return encode_rows(self.rows, form)
-
     def halves(self) -> tuple[TableParcel, TableParcel]:
         middle = len(self) // 2
         return (
@@ -224,5 +226,15 @@ class TableParcel(Parcel):
     def failed(self, error: PublishError) -> None:
         self.receipt.failed(len(self), error)
 
+    def traces(self) -> list[SpanContext]:
+        return distinct([self.receipt.trace])
+
     def first_name(self) -> str:
         return f"{self.system}/{self.rows.column('event_id')[0].as_py()}"
+
+
+def encode_parcels(parcels: Sequence[Parcel], form: Format) -> list[bytes]:
+    """The values of the Kafka records. ValidationError when an event of any of them can't be written."""
+    of_events = [parcel for parcel in parcels if isinstance(parcel, EventParcel)]
+    encoded = iter(encode_bundles([[entry.event for entry in parcel.entries] for parcel in of_events], form))
+    return [encode_rows(parcel.rows, form) if isinstance(parcel, TableParcel) else next(encoded) for parcel in parcels]

@@ -32,6 +32,7 @@ from akasha_stream.publish.parcels import (
 )
 from akasha_stream.publish.tables import bad_rows, group, runs, to_wire
 from akasha_stream.settings import Settings
+from akasha_stream.telemetry import tracing
 
 log = structlog.get_logger(__name__)
 
@@ -83,6 +84,7 @@ class EventPublisher:
             raise PublisherClosed("a publisher is started once; make a new one")
         await self._connection.start()
         self._loop = asyncio.get_running_loop()
+        self._traced = tracing.is_on()
         self._open = True
 
     async def flush(self) -> None:
@@ -246,7 +248,7 @@ class EventPublisher:
     def _accept(self, event: Event, size: int, receipt: Receipt, slot: int) -> None:
         """Bundle an event that has passed the checks and the gate. size: of its content and metadata, in bytes."""
         self._count_in(1)
-        entry = Entry(event, receipt, slot)
+        entry = Entry(event, receipt, slot, tracing.current() if self._traced else None)
         size += self._event_bytes
         for bundle in self._bundler.add(event.source_system, entry, size, self._loop.time()):
             self._dispatch(bundle)

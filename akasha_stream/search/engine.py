@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import contextvars
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from time import perf_counter
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import monotonic, perf_counter
 from typing import Literal, Protocol
 
 import numpy as np
@@ -14,10 +16,19 @@ import orjson
 import structlog
 from numpy.typing import NDArray
 
-from akasha_stream.errors import EmbedderFailed, EmbedderMissing, EventNotFound, LookupUnavailable, UsageError
+from akasha_stream.errors import (
+    EmbedderFailed,
+    EmbedderMissing,
+    EventNotFound,
+    LookupUnavailable,
+    ObjectArchived,
+    UsageError,
+)
 from akasha_stream.partitioner import partition_of
-from akasha_stream.search.candidates import Candidates, Query, Segment
+from akasha_stream.search.as_of import AsOf, as_of_masks, parse_as_of
+from akasha_stream.search.candidates import Candidates, Considered, Query, Segment, narrowed
 from akasha_stream.search.embedders import Embedder
+from akasha_stream.search.embedding_map import EmbeddingMap, draw
 from akasha_stream.search.filters import compile_filters
 from akasha_stream.search.freshness import await_tokens, parse_tokens
 from akasha_stream.search.merge import Ranked, best
@@ -30,20 +41,30 @@ from akasha_stream.search.query import (
     Incomplete,
     Index,
     Position,
+    RecentEvents,
+    RecentRequest,
     SearchRequest,
     SearchResponse,
     SegmentPlan,
     StoredEvent,
 )
-from akasha_stream.search.segment import HotStore, SegmentView, StoredRow
+from akasha_stream.search.recent import Place, newest
+from akasha_stream.search.remote import MARGIN, RemoteReads
+from akasha_stream.search.segment import HotStore, SegmentView, StoredRow, is_remote
 from akasha_stream.search.snapshot import snapshot
 from akasha_stream.settings import Settings
+from akasha_stream.telemetry.tracing import span
+from akasha_stream.tiers.retention import Retention
+from akasha_stream.turns import Turns
 
 log = structlog.get_logger(__name__)
 
 # The codes' recall falls with k: at 60 candidates a hit it stays above .99.
 _CANDIDATES_PER_K = 60
 _WIDER = 8
+MAP_S = 10.0
+"""For so long a map that was drawn is given out again."""
+_NEVER = np.iinfo(np.int64).min
 
 
 class Lookups(Protocol):
@@ -68,10 +89,17 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    ranked: list[Ranked]
-    segments: list[Segment]
+class Answer:
+    """What a search found in some of the partitions."""
+
+    hits: list[Hit]
+    appended_at: list[int]
+    """Of each hit: when the log took it, microseconds since the epoch. The newer of two versions in two partitions is
+    the one with the later time."""
     plan: list[SegmentPlan]
+    incomplete: list[Incomplete]
+    searched: frozenset[int]
+    """Partitions that were owned before and after."""
 
 
 class SearchEngine:
@@ -84,56 +112,101 @@ class SearchEngine:
         embedder: Embedder | None = None,
         *,
         lookups: Lookups | None = None,
+        turns: Turns | None = None,
+        missing: Callable[[], Sequence[Incomplete]] = tuple,
     ) -> None:
+        """`missing`: what the store's segments lack, for reasons that a search does not meet itself."""
+        self._missing = missing
         self.store = store
+        self._turns = turns or Turns()
         self.lookups = lookups
         self.costs = Costs()
         self._settings = settings.search
+        self._retention = settings.retention
+        self._expires = settings.retention.days is not None or bool(settings.retention.systems)
         self._dimensions = settings.limits.dimensions
         self._embedder = embedder
+        self._drawing = asyncio.Lock()
+        self._maps: dict[int, tuple[float, EmbeddingMap]] = {}
         self._threads = ThreadPoolExecutor(settings.search.threads, thread_name_prefix="search")
+        self._index_threads = ThreadPoolExecutor(settings.search.threads, thread_name_prefix="index")
 
     def close(self) -> None:
         self._threads.shutdown(cancel_futures=True)
+        self._index_threads.shutdown(cancel_futures=True)
 
     async def search(self, request: SearchRequest) -> SearchResponse:
-        """Raises UsageError, EmbedderMissing, EmbedderFailed, EventNotFound ("like")."""
+        """Raises UsageError, EmbedderMissing, EmbedderFailed; EventNotFound, StorageError, SegmentCorrupt ("like")."""
         started = perf_counter()
-        if request.k > self._settings.max_k:
-            raise UsageError(f"k: {request.k} is more than search.max_k, which is {self._settings.max_k}")
-        partitions = self.store.partitions()
-        incomplete: list[Incomplete] = []
-        if request.after is not None:
-            timeout_s = self._settings.after_timeout_s if request.after_timeout_s is None else request.after_timeout_s
-            incomplete = await await_tokens(self.store, parse_tokens(request.after, partitions), timeout_s)
-        vector = await self._vector(request)
-        # A partition counts as searched only when it was owned before and after.
-        owned = set(self.store.owned())
-        answer = await self._in_thread(lambda: self._run(request, Query.of(vector)))
-        owned &= set(self.store.owned())
-        named = {i.partition for i in incomplete}
-        # A filter on systems does not spare a partition: the topic may have had fewer partitions when
-        # the events came, or their producer another partitioner.
-        incomplete += [
-            Incomplete(
-                reason="partition_not_owned",
-                partition=p,
-                detail=f"partition {p} belongs to another worker or to none; its events were not searched",
-            )
-            for p in range(partitions)
-            if p not in owned and p not in named
+        tokens = self.tokens(request)
+        timeout_s = self.after_timeout_s(request)
+        if request.like is not None:
+            # The event that others shall be like may be the one that is waited for.
+            await await_tokens(self.store, tokens, timeout_s)
+        vector = await self.vector(request)
+        answer = await self.answer(request, vector, like=request.like, tokens=tokens)
+        named = {i.partition for i in answer.incomplete}
+        incomplete = answer.incomplete + [
+            not_owned(partition)
+            for partition in range(self.store.partitions())
+            if partition not in answer.searched and partition not in named
         ]
-        fields = request.fields if request.fields is not None else DEFAULT_FIELDS
         return SearchResponse.model_construct(
-            hits=[_hit(ranked, answer.segments, fields) for ranked in answer.ranked],
+            hits=answer.hits,
             complete=not incomplete,
             incomplete=incomplete,
             plan=answer.plan,
             took_ms=round((perf_counter() - started) * 1e3, 3),
         )
 
+    def tokens(self, request: SearchRequest) -> dict[int, int]:
+        """Partition → offset that is waited for. Raises UsageError, as for all that can't be asked of this engine."""
+        if request.k > self._settings.max_k:
+            raise UsageError(f"k: {request.k} is more than search.max_k, which is {self._settings.max_k}")
+        return self.parsed_tokens(request.after)
+
+    def parsed_tokens(self, after: str | None) -> dict[int, int]:
+        """Raises UsageError."""
+        return {} if after is None else parse_tokens(after, self.store.partitions())
+
+    def after_timeout_s(self, request: SearchRequest) -> float:
+        """How long its tokens are waited for."""
+        return self._settings.after_timeout_s if request.after_timeout_s is None else request.after_timeout_s
+
+    async def answer(
+        self,
+        request: SearchRequest,
+        vector: NDArray[np.float32],
+        *,
+        like: EventRef | None = None,
+        tokens: Mapping[int, int] | None = None,
+        partitions: Collection[int] | None = None,
+    ) -> Answer:
+        """Search the named partitions, as far as they are owned; None: all of them.
+
+        `vector`, (dimensions,): of the query. `like`: an event that shall not be found. `tokens`: waited for first.
+        """
+        as_of = None if request.as_of is None else parse_as_of(request.as_of, self.store.partitions())
+        late = await await_tokens(self.store, dict(tokens), self.after_timeout_s(request)) if tokens else []
+        # A filter on systems does not spare a partition: the topic may have had fewer partitions when
+        # the events came, or their producer another partitioner.
+        owned = [p for p in self.store.owned() if partitions is None or p in partitions]
+        wanted = None if partitions is None else owned
+        # Before the search: what is caught up with while it runs is not in its answer.
+        missing = [each for each in self._missing() if each.partition is None or each.partition in owned]
+        with self._turns.search():
+            found = await self._in_thread(lambda: self._run(request, Query.of(vector), like, wanted, as_of))
+        searched = frozenset(owned).intersection(self.store.owned())
+        named = {(i.tier, i.path) for i in found.incomplete if i.path is not None}
+        missing = [each for each in missing if each.path is None or (each.tier, each.path) not in named]
+        return replace(found, incomplete=late + found.incomplete + missing, searched=searched)
+
     async def get(self, source_system: str, event_id: str, *, embedding: bool = False) -> StoredEvent:
-        """One event by identity. Raises EventNotFound."""
+        """One event by identity. Raises EventNotFound; StorageError, SegmentCorrupt where it is in an object store."""
+        return (await self.event(source_system, event_id, embedding=embedding))[0]
+
+    async def event(self, source_system: str, event_id: str, *, embedding: bool = False) -> tuple[StoredEvent, int]:
+        """The same, and when the log took it, microseconds since the epoch."""
         place: tuple[SegmentView, int] | None = None
         source: Literal["lookups", "shard"] = "shard"
         if self.lookups is not None:
@@ -144,13 +217,56 @@ class SearchEngine:
                 position = None
             if position is not None:
                 place = self.store.at(*position)
+                if place is not None and self._expired(*place):
+                    place = None
                 source = "lookups"
         if place is not None:
-            row = (await self._in_thread(lambda: place[0].texts([place[1]])))[0]
+            event = await self._in_thread(lambda: _event(*place, embedding, source))
             # A table that lags behind could name a place that holds another event by now.
-            if (row.source_system, row.event_id) == (source_system, event_id):
-                return _event(row, place, embedding, source)
+            if (event.source_system, event.event_id) == (source_system, event_id):
+                return event, int(place[0].appended_at[place[1]])
         return await self._in_thread(lambda: self._from_shard(source_system, event_id, embedding))
+
+    async def recent(self, asked: RecentRequest) -> RecentEvents:
+        """The newest events. Raises UsageError (the cursor); StorageError, SegmentCorrupt where one is remote."""
+        before = None if asked.cursor is None else Place.parse(asked.cursor)
+        owned = set(self.store.owned())
+
+        def read() -> tuple[list[StoredEvent], Place | None]:
+            places, following = newest(self.store, asked, before, self._cutoffs)
+            events = [_event(view, row, False, "shard") for view, row in places]
+            return _newest_versions(events), following
+
+        events, following = await self._in_thread(read)
+        owned &= set(self.store.owned())
+        incomplete = [
+            Incomplete(
+                reason="partition_not_owned",
+                partition=partition,
+                detail=f"partition {partition} belongs to another worker or to none; its events are not in this list",
+            )
+            for partition in range(self.store.partitions())
+            if partition not in owned
+        ]
+        return RecentEvents(
+            events=events,
+            next=None if following is None else str(following),
+            complete=not incomplete,
+            incomplete=incomplete,
+        )
+
+    def catching_up(self, partition: int) -> list[Incomplete]:
+        """The entry that a search over a partition has while its worker takes it over; else nothing."""
+        return [each for each in self._missing() if each.reason == "catching_up" and each.partition == partition]
+
+    async def map(self, sample: int) -> EmbeddingMap:
+        """The events that are here, in two dimensions; one that was drawn some seconds ago is as good."""
+        async with self._drawing:
+            at_s, drawn = self._maps.get(sample, (float("-inf"), None))
+            if drawn is None or monotonic() - at_s > MAP_S:
+                drawn = await self._in_thread(lambda: draw(self.store, sample, self._cutoffs))
+                self._maps = {sample: (monotonic(), drawn)}
+            return drawn
 
     def stats(self) -> Stats:
         views = self.store.views()
@@ -165,10 +281,12 @@ class SearchEngine:
         )
 
     async def _in_thread[T](self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        # With the context: a span in the thread is a child of the request's.
+        context = contextvars.copy_context()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
 
-    async def _vector(self, request: SearchRequest) -> NDArray[np.float32]:
-        """(dimensions,) the query's vector, finite and not zero."""
+    async def vector(self, request: SearchRequest) -> NDArray[np.float32]:
+        """(dimensions,) the query's vector, finite and not zero. Raises as search() does."""
         if request.vector is not None:
             return self._checked(np.array(request.vector, np.float64))
         if request.like is not None:
@@ -206,44 +324,59 @@ class SearchEngine:
 
     def _find(self, source_system: str, event_id: str) -> tuple[SegmentView, int]:
         place = self.store.find(source_system, event_id)
-        if place is not None:
+        if place is not None and not self._expired(*place):
             return place
         partition = partition_of(source_system, self.store.partitions())
         where = "" if partition in self.store.owned() else f"; its partition {partition} is not owned by this worker"
         raise EventNotFound(f"no event {event_id!r} of source system {source_system!r} is stored here{where}")
 
-    def _from_shard(self, source_system: str, event_id: str, embedding: bool) -> StoredEvent:
-        place = self._find(source_system, event_id)
-        return _event(place[0].texts([place[1]])[0], place, embedding, "shard")
+    def _from_shard(self, source_system: str, event_id: str, embedding: bool) -> tuple[StoredEvent, int]:
+        view, row = self._find(source_system, event_id)
+        return _event(view, row, embedding, "shard"), int(view.appended_at[row])
 
-    def _run(self, request: SearchRequest, query: Query) -> _Answer:
-        """In a search thread: the answer as of the moment it starts."""
-        row_filter = compile_filters(request.filters, self.store.codes)
-        segments = [Segment.of(view, live, row_filter) for view, live in snapshot(self.store)]
+    def _run(
+        self,
+        request: SearchRequest,
+        query: Query,
+        excluded: EventRef | None,
+        partitions: Sequence[int] | None,
+        as_of: AsOf | None,
+    ) -> Answer:
+        """In a search thread: the answer as of the moment it starts, or that is asked for."""
+        incomplete: list[Incomplete] = []
+        with span("search.plan"):
+            views = snapshot(self.store, partitions)
+            if as_of is not None:
+                views, incomplete = as_of_masks([view for view, _ in views], as_of, self.store.forgets())
+            row_filter = compile_filters(request.filters, self.store.codes, self._cutoffs())
+            segments = [Segment.of(view, live, row_filter) for view, live in views]
+        reads = RemoteReads()
         # "like" drops one row of its own.
-        k = request.k + (request.like is not None)
+        k = request.k + (excluded is not None)
         wanted, nearest = max(self._settings.candidates, _CANDIDATES_PER_K * k), 2 * k
-        like = None if request.like is None else (request.like.source_system, request.like.event_id)
+        like = None if excluded is None else (excluded.source_system, excluded.event_id)
         confirm = row_filter.metadata.holds if row_filter.metadata else None
 
         def hits() -> list[Ranked]:
-            return best(
-                segments,
-                candidates.considered,
-                request.k,
-                threshold=request.threshold,
-                exclude=like,
-                confirm=confirm,
-            )
+            with span("search.rank"):
+                return best(
+                    segments,
+                    candidates.considered,
+                    request.k,
+                    reads,
+                    threshold=request.threshold,
+                    exclude=like,
+                    confirm=confirm,
+                )
 
-        candidates = self._gather(segments, query, k, forced=request.index, wanted=wanted, nearest=nearest)
+        candidates = self._gather(segments, query, k, reads, forced=request.index, wanted=wanted, nearest=nearest)
         ranked = hits()
         if len(ranked) < request.k and not candidates.exhausted and confirm is not None:
             # A condition that one row in fifty meets is answered by now. A rarer one is worth
             # looking through all metadata for, so that only rows that may match are ranked.
-            segments = [s.narrowed(row_filter) for s in segments]
+            segments = narrowed(segments, row_filter, reads)
             candidates = self._gather(
-                segments, query, k, forced=request.index, wanted=_WIDER * wanted, nearest=_WIDER * nearest
+                segments, query, k, reads, forced=request.index, wanted=_WIDER * wanted, nearest=_WIDER * nearest
             )
             ranked = hits()
         if len(ranked) < request.k and not candidates.exhausted:
@@ -251,77 +384,184 @@ class SearchEngine:
             # reach ends here: no bound on the cosine follows from the codes.
             candidates.everything()
             ranked = hits()
+        fields = request.fields if request.fields is not None else DEFAULT_FIELDS
+        with span("search.hits"):
+            found = _hits(ranked, segments, fields, reads)
+        _note_uncertain(ranked, segments, candidates.considered, request, reads)
         segment_plans = [
             SegmentPlan.model_construct(
                 segment=s.view.name,
                 partition=s.view.partition,
+                tier=s.view.tier,
                 index=c.kind,
                 rows=s.view.rows,
                 matching=s.matching,
                 considered=len(c.rows),
+                bytes_read=reads.bytes_read(s.view),
                 note=c.note,
             )
             for s, c in zip(segments, candidates.considered, strict=True)
         ]
-        return _Answer(ranked, segments, segment_plans)
+        appended_at = [each.appended_at for each in ranked]
+        return Answer(found, appended_at, segment_plans, [*incomplete, *reads.incomplete], frozenset())
+
+    def _cutoffs(self) -> NDArray[np.int64] | None:
+        """By system code; after the views were taken, so that every system that they have is among them."""
+        if not self._expires:
+            return None
+        retention = Retention(self._retention, datetime.now(UTC))
+        return np.array([retention.cutoff(name) or _NEVER for name in self.store.codes.names()], np.int64)
+
+    def _expired(self, view: SegmentView, row: int) -> bool:
+        cutoffs = self._cutoffs()
+        return cutoffs is not None and bool(view.appended_at[row] < cutoffs[view.systems[row]])
 
     def _gather(
-        self, segments: Sequence[Segment], query: Query, k: int, *, forced: Index | None, wanted: int, nearest: int
+        self,
+        segments: Sequence[Segment],
+        query: Query,
+        k: int,
+        reads: RemoteReads,
+        *,
+        forced: Index | None,
+        wanted: int,
+        nearest: int,
     ) -> Candidates:
         choices = plan(
-            [Size(s.view.rows, s.matching, s.view.index is not None) for s in segments],
+            [Size(s.view.rows, s.matching, s.view.index is not None, is_remote(s.view)) for s in segments],
             k=k,
             index=forced or self._settings.index,
             exact_rows=self._settings.exact_rows,
             hnsw_ef=self._settings.hnsw_ef,
             costs=self.costs,
         )
-        candidates = Candidates(segments, choices, query, ef=self._settings.hnsw_ef, costs=self.costs)
+        candidates = Candidates(
+            segments,
+            choices,
+            query,
+            ef=self._settings.hnsw_ef,
+            costs=self.costs,
+            threads=self._index_threads,
+            reads=reads,
+        )
         candidates.gather(wanted, nearest)
         return candidates
 
 
-def _hit(ranked: Ranked, segments: Sequence[Segment], fields: Sequence[FieldName]) -> Hit:
+def not_owned(partition: int) -> Incomplete:
+    return Incomplete(
+        reason="partition_not_owned",
+        partition=partition,
+        detail=f"partition {partition} belongs to another worker or to none; its events were not searched",
+    )
+
+
+def _hits(
+    ranked: Sequence[Ranked], segments: Sequence[Segment], fields: Sequence[FieldName], reads: RemoteReads
+) -> list[Hit]:
+    embeddings = _embeddings(ranked, segments, reads) if "embedding" in fields else {}
+    return [_hit(each, fields, embeddings.get((each.segment, each.row))) for each in ranked]
+
+
+def _embeddings(
+    ranked: Sequence[Ranked], segments: Sequence[Segment], reads: RemoteReads
+) -> dict[tuple[int, int], list[float]]:
+    """(place of the segment, row) → vector, the remote ones fetched together."""
+    found: dict[tuple[int, int], list[float]] = {}
+    wanted, numbers = [], []
+    for number in sorted({each.segment for each in ranked}):
+        view = segments[number].view
+        rows = np.array([each.row for each in ranked if each.segment == number], np.int64)
+        if is_remote(view):
+            wanted.append((view, rows))
+            numbers.append(number)
+        else:
+            vectors = view.vectors(rows).tolist()
+            found |= {(number, row): vector for row, vector in zip(rows.tolist(), vectors, strict=True)}
+    for number, vectors in zip(numbers, reads.vectors(wanted), strict=True):
+        found |= {(number, row): vector for row, vector in vectors.items()}
+    return found
+
+
+def _hit(ranked: Ranked, fields: Sequence[FieldName], embedding: list[float] | None) -> Hit:
     row = ranked.stored
     values: dict[str, object] = {
         "source_system": row.source_system,
         "event_id": row.event_id,
         "similarity": ranked.similarity,
     }
+    if ranked.needs_restore:
+        values["needs_restore"] = True
     for field in fields:
         match field:
             case "metadata":
-                values["metadata"] = orjson.loads(row.metadata)
+                values["metadata"] = None if row.metadata is None else orjson.loads(row.metadata)
             case "position":
                 values["position"] = _position(row)
             case "embedding":
-                values["embedding"] = _embedding(segments[ranked.segment].view, ranked.row)
+                values["embedding"] = embedding
             case _:
                 values[field] = getattr(row, field)
     # Built from our own rows: validating them again would take longer than finding them.
     return Hit.model_construct(**values)  # type: ignore[arg-type]
 
 
-def _event(
-    row: StoredRow, place: tuple[SegmentView, int], embedding: bool, source: Literal["lookups", "shard"]
-) -> StoredEvent:
+def _note_uncertain(
+    ranked: Sequence[Ranked],
+    segments: Sequence[Segment],
+    considered: Sequence[Considered],
+    request: SearchRequest,
+    reads: RemoteReads,
+) -> None:
+    """Note in `reads` the rows with an estimated similarity that may belong among the hits and are not there."""
+    least = -1.0 if request.threshold is None else request.threshold
+    if len(ranked) == request.k:
+        least = ranked[-1].similarity
+    for number, (segment, c) in enumerate(zip(segments, considered, strict=True)):
+        view = segment.view
+        if c.estimated is not None and is_remote(view):
+            close = int(np.count_nonzero(c.estimated & (c.similarity >= least - MARGIN)))
+            close -= sum(each.segment == number and each.needs_restore for each in ranked)
+            if close > 0:
+                reads.uncertain(view, close)
+
+
+def _event(view: SegmentView, row: int, embedding: bool, source: Literal["lookups", "shard"]) -> StoredEvent:
+    """Raises StorageError, SegmentCorrupt."""
+    vector: list[float] | None = None
+    try:
+        stored = view.texts([row])[0]
+        if embedding:
+            vector = view.vectors(np.array([row], np.int64))[0].tolist()
+    except ObjectArchived:
+        assert is_remote(view)
+        stored = view.stored(row, None, None, None)
     return StoredEvent(
-        source_system=row.source_system,
-        event_id=row.event_id,
-        content=row.content,
-        metadata=orjson.loads(row.metadata),
-        model=row.model,
-        created_at=row.created_at,
-        position=_position(row),
-        embedding=_embedding(*place) if embedding else None,
+        source_system=stored.source_system,
+        event_id=stored.event_id,
+        content=stored.content,
+        metadata=None if stored.metadata is None else orjson.loads(stored.metadata),
+        model=stored.model,
+        created_at=stored.created_at,
+        position=_position(stored),
+        embedding=vector,
         answered_from=source,
+        **({"needs_restore": True} if stored.content is None else {}),
     )
+
+
+def _newest_versions(events: list[StoredEvent]) -> list[StoredEvent]:
+    """Without those that were replaced a moment ago, and may be there in both versions (snapshot.py)."""
+
+    def key(event: StoredEvent) -> tuple[int, str, str]:
+        return event.position.partition, event.source_system, event.event_id
+
+    def at(event: StoredEvent) -> tuple[int, int]:
+        return event.position.offset, event.position.index
+
+    newest = {key(event): at(event) for event in sorted(events, key=at)}
+    return [event for event in events if newest[key(event)] == at(event)]
 
 
 def _position(row: StoredRow) -> Position:
     return Position(partition=row.partition, offset=row.offset, index=row.index)
-
-
-def _embedding(view: SegmentView, row: int) -> list[float]:
-    values: list[float] = view.vectors(np.array([row], np.int64))[0].tolist()
-    return values

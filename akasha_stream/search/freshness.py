@@ -12,17 +12,18 @@ from akasha_stream.search.segment import HotStore
 _TOKEN = re.compile(r"(\d{1,9}):(\d{1,18})", re.ASCII)
 
 
-def parse_tokens(text: str, partitions: int) -> dict[int, int]:
-    """Highest offset per partition of "partition:offset[,partition:offset]". UsageError on anything else."""
+def parse_tokens(text: str, partitions: int, *, field: str = "after") -> dict[int, int]:
+    """Highest offset per partition of "partition:offset[,partition:offset]". UsageError, naming `field`, on anything
+    else."""
     wanted: dict[int, int] = {}
     for part in text.split(","):
         token = part.strip()
         match = _TOKEN.fullmatch(token)
         if match is None:
-            raise UsageError(f'after: {token[:40]!r} is no freshness token; a token looks like "3:1042"')
+            raise UsageError(f'{field}: {token[:40]!r} is no freshness token; a token looks like "3:1042"')
         partition, offset = int(match[1]), int(match[2])
         if partition >= partitions:
-            raise UsageError(f"after: {token} names partition {partition}, and the topic has {partitions}")
+            raise UsageError(f"{field}: {token} names partition {partition}, and the topic has {partitions}")
         wanted[partition] = max(offset, wanted.get(partition, 0))
     return wanted
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from akasha_stream.search.candidates import Considered, Segment
-from akasha_stream.search.segment import StoredRow
+from akasha_stream.search.remote import RemoteReads
+from akasha_stream.search.segment import StoredRow, is_local, is_remote
 
 _CHUNK_MORE = 4  # rows taken besides the k that are still needed, so that one dropped row costs no round
 
@@ -21,12 +22,17 @@ class Ranked:
     row: int
     similarity: float
     stored: StoredRow
+    appended_at: int
+    """When the log took it, microseconds since the epoch."""
+    needs_restore: bool
+    """Its similarity is an estimate, or its texts are missing, until its object is restored."""
 
 
 def best(
     segments: Sequence[Segment],
     considered: Sequence[Considered],
     k: int,
+    reads: RemoteReads,
     *,
     threshold: float | None = None,
     exclude: tuple[str, str] | None = None,
@@ -35,19 +41,32 @@ def best(
     """The k best events, by (similarity descending, source_system, event_id).
 
     An identity that two segments hold for a moment (its new row is visible, its old one not masked
-    yet) counts once, with its higher position. `confirm` is asked with a row's metadata.
-    Fewer than k come back only when no candidate is left.
+    yet) counts once, with its higher position; one that two partitions hold, with the later.
+    `confirm` is asked with a row's metadata.
+    Fewer than k come back only when no candidate is left. Rows whose texts can't be read are left out, and noted in
+    `reads`; those of an archived object come without, unless their metadata had to be confirmed.
     """
     found: dict[tuple[str, str], Ranked] = {}
-    for segment_of, rows, similarity in _in_order(considered, k + _CHUNK_MORE, threshold):
-        kept = _confirmed(segments, segment_of, rows, confirm)
-        for place, stored in zip(kept.tolist(), _stored(segments, segment_of[kept], rows[kept]), strict=True):
+    for chunk in _in_order(considered, k + _CHUNK_MORE, threshold):
+        rows = _Rows(segments, chunk, reads)
+        for place in rows.confirmed(confirm):
+            stored = rows.stored(place)
+            if stored is None:
+                continue
             identity = (stored.source_system, stored.event_id)
             if identity == exclude:
                 continue
-            ranked = Ranked(int(segment_of[place]), int(rows[place]), float(similarity[place]), stored)
+            segment, row = int(chunk.segment[place]), int(chunk.row[place])
+            ranked = Ranked(
+                segment,
+                row,
+                float(chunk.similarity[place]),
+                stored,
+                int(segments[segment].view.appended_at[row]),
+                stored.content is None or bool(chunk.estimated[place]),
+            )
             other = found.get(identity)
-            if other is None or other.stored.position < stored.position:
+            if other is None or _newer(ranked, other):
                 found[identity] = ranked
         if len(found) >= k:
             break
@@ -55,57 +74,86 @@ def best(
     return order[:k]
 
 
-def _in_order(
-    considered: Sequence[Considered], first: int, threshold: float | None
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
-    """(segment, row, similarity) in falling order, in chunks that grow; equal similarities share a chunk."""
+def _newer(one: Ranked, other: Ranked) -> bool:
+    if one.stored.partition == other.stored.partition:
+        return one.stored.position > other.stored.position
+    return one.appended_at > other.appended_at
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """n candidates: (n,) each."""
+
+    segment: NDArray[np.int64]
+    row: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+    estimated: NDArray[np.bool_]
+
+    def __getitem__(self, places: NDArray[np.int64]) -> _Chunk:
+        return _Chunk(self.segment[places], self.row[places], self.similarity[places], self.estimated[places])
+
+
+def _in_order(considered: Sequence[Considered], first: int, threshold: float | None) -> Iterator[_Chunk]:
+    """In falling order, in chunks that grow; equal similarities share a chunk."""
     if not considered:
         return
-    segment_of = np.repeat(np.arange(len(considered)), [len(c.rows) for c in considered])
-    rows = np.concatenate([c.rows for c in considered])
-    similarity = np.concatenate([c.similarity for c in considered])
+    left = _Chunk(
+        np.repeat(np.arange(len(considered)), [len(c.rows) for c in considered]),
+        np.concatenate([c.rows for c in considered]),
+        np.concatenate([c.similarity for c in considered]),
+        np.concatenate([np.zeros(len(c.rows), np.bool_) if c.estimated is None else c.estimated for c in considered]),
+    )
     if threshold is not None:
-        near = np.flatnonzero(similarity >= threshold)
-        segment_of, rows, similarity = segment_of[near], rows[near], similarity[near]
+        left = left[np.flatnonzero(left.similarity >= threshold)]
     size = first
-    while len(rows):
-        if size >= len(rows):
-            lowest = -np.inf
-            pick = np.arange(len(rows))
-        else:
-            lowest = np.partition(similarity, len(rows) - size)[len(rows) - size]
-            pick = np.flatnonzero(similarity >= lowest)
-        yield segment_of[pick], rows[pick], similarity[pick]
-        left = np.flatnonzero(similarity < lowest)
-        segment_of, rows, similarity = segment_of[left], rows[left], similarity[left]
+    while n := len(left.row):
+        lowest = -np.inf if size >= n else np.partition(left.similarity, n - size)[n - size]
+        yield left[np.flatnonzero(left.similarity >= lowest)]
+        left = left[np.flatnonzero(left.similarity < lowest)]
         size *= 4
 
 
-def _confirmed(
-    segments: Sequence[Segment],
-    segment_of: NDArray[np.int64],
-    rows: NDArray[np.int64],
-    confirm: Callable[[str], bool] | None,
-) -> NDArray[np.int64]:
-    """Places in the chunk whose metadata passes."""
-    if confirm is None:
-        return np.arange(len(rows))
-    passed = np.zeros(len(rows), np.bool_)
-    for segment in np.unique(segment_of).tolist():
-        places = np.flatnonzero(segment_of == segment)
-        texts = segments[segment].view.metadata().take(rows[places]).to_pylist()
-        passed[places] = [confirm(text) for text in texts]
-    return np.flatnonzero(passed)
+class _Rows:
+    """The stored rows of a chunk: those that are remote are fetched together."""
 
+    def __init__(self, segments: Sequence[Segment], chunk: _Chunk, reads: RemoteReads) -> None:
+        self._views = [segment.view for segment in segments]
+        self._chunk = chunk
+        self._reads = reads
+        wanted = []
+        numbers = []
+        for number in np.unique(chunk.segment).tolist():
+            view = self._views[number]
+            if is_remote(view):
+                wanted.append((view, chunk.row[chunk.segment == number]))
+                numbers.append(number)
+        self._bodies = dict(zip(numbers, reads.texts(wanted), strict=True))
 
-def _stored(segments: Sequence[Segment], segment_of: NDArray[np.int64], rows: NDArray[np.int64]) -> list[StoredRow]:
-    """The rows' contents in the order asked for, one call a segment."""
-    by_segment: dict[int, list[int]] = {}
-    for place, segment in enumerate(segment_of.tolist()):
-        by_segment.setdefault(segment, []).append(place)
-    numbers = rows.tolist()
-    result: dict[int, StoredRow] = {}
-    for segment, places in by_segment.items():
-        texts = segments[segment].view.texts([numbers[p] for p in places])
-        result.update(zip(places, texts, strict=True))
-    return [result[place] for place in range(len(numbers))]
+    def confirmed(self, confirm: Callable[[str], bool] | None) -> list[int]:
+        """Places in the chunk whose metadata passes."""
+        chunk = self._chunk
+        if confirm is None:
+            return list(range(len(chunk.row)))
+        passed = np.zeros(len(chunk.row), np.bool_)
+        for number in np.unique(chunk.segment).tolist():
+            view = self._views[number]
+            places = np.flatnonzero(chunk.segment == number)
+            if is_local(view):
+                texts = view.metadata().take(chunk.row[places]).to_pylist()
+                passed[places] = [text is not None and confirm(text) for text in texts]
+            elif is_remote(view):
+                bodies = [self._bodies[number].get(row) for row in chunk.row[places].tolist()]
+                passed[places] = [body is not None and confirm(body.metadata) for body in bodies]
+                if unknown := bodies.count(None):
+                    self._reads.untested(view, unknown)
+        return np.flatnonzero(passed).tolist()
+
+    def stored(self, place: int) -> StoredRow | None:
+        number, row = int(self._chunk.segment[place]), int(self._chunk.row[place])
+        view = self._views[number]
+        if not is_remote(view):
+            return view.texts([row])[0]
+        body = self._bodies[number].get(row)
+        if body is not None:
+            return view.stored(row, body.content, body.model, body.metadata)
+        return view.stored(row, None, None, None) if self._reads.archived(view) else None

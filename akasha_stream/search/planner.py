@@ -51,6 +51,8 @@ class Size:
     rows: int
     matching: int
     has_index: bool
+    remote: bool = False
+    """Its vectors have to be fetched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ def _cheapest(size: Size, k: int, hnsw_ef: int, costs: Costs) -> Choice:
     exact_ns = size.matching * costs.exact_row.ns
     # Fewer rows than a quarter: only their codes are read (see candidates.py).
     codes_ns = (size.rows if 4 * size.matching >= size.rows else 2 * size.matching) * costs.codes_row.ns
+    if size.remote:
+        return Choice("codes")  # the codes are here; what a row's vector costs depends on what is cached
     # Codes of a small segment bring most of its rows to rescoring anyway.
     if exact_ns <= codes_ns or size.matching <= 2 * k:
         return Choice("exact")

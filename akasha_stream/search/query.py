@@ -41,6 +41,10 @@ def _text_time(value: object) -> object:
 Time = Annotated[AwareDatetime, BeforeValidator(_text_time, json_schema_input_type=datetime)]
 
 
+MOST_RECENT = 100
+"""Events on a page of the newest ones."""
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, populate_by_name=True)
 
@@ -135,6 +139,12 @@ class SearchRequest(_Model):
         description='freshness tokens, "partition:offset", joined by commas: wait until these records are searchable',
     )
     after_timeout_s: float | None = Field(default=None, ge=0, le=300)
+    as_of: str | None = Field(
+        default=None,
+        max_length=16_384,
+        description='the state after these records, "partition:offset" joined by commas, or at an RFC 3339 time: '
+        "as far as no object was rewritten since",
+    )
     fields: list[FieldName] | None = Field(default=None, description="what a hit carries besides identity, similarity")
     index: Index | None = Field(default=None, description="force an index; default: the setting search.index")
 
@@ -160,7 +170,12 @@ class Hit(BaseModel):
 
     source_system: str
     event_id: str
-    similarity: float = Field(description="cosine, rounded to 6 digits")
+    similarity: float = Field(description="cosine, rounded to 6 digits; an estimate where needs_restore")
+    needs_restore: bool = Field(
+        default=False,
+        description="its object is archived: similarity is an estimate from the bit codes (99 % within .18), and "
+        "content, metadata, model and embedding are null, until it is restored",
+    )
     content: str | None = None
     metadata: dict[str, JsonValue] | None = None
     model: str | None = None
@@ -172,8 +187,22 @@ class Hit(BaseModel):
 class Incomplete(BaseModel):
     """Why a response may lack events."""
 
-    reason: Literal["partition_not_owned", "freshness_timeout"]
+    reason: Literal[
+        "partition_not_owned",
+        "worker_unreachable",
+        "worker_timeout",
+        "worker_failed",
+        "ownership_lapsed",
+        "catching_up",
+        "freshness_timeout",
+        "tier_unreachable",
+        "segment_corrupt",
+        "needs_restore",
+        "as_of",
+    ]
     partition: int | None = None
+    tier: Literal["hot", "warm", "cold"] | None = Field(default=None, description="of an object that could not be read")
+    path: str | None = Field(default=None, description="of that object")
     detail: str
 
 
@@ -182,10 +211,14 @@ class SegmentPlan(BaseModel):
 
     segment: str
     partition: int
+    tier: Literal["local", "hot", "warm", "cold"] = Field(
+        default="local", description="where its vectors and texts are; hot, warm and cold are object stores"
+    )
     index: Literal["hnsw", "codes", "exact"]
     rows: int = Field(description="rows of the segment")
     matching: int = Field(description="live rows that pass the vectorised filters")
-    considered: int = Field(description="rows whose similarity was computed exactly")
+    considered: int = Field(description="rows whose similarity was computed, exactly unless a note says otherwise")
+    bytes_read: int = Field(default=0, description="from the object store; the rest was cached")
     note: str | None = None
 
 
@@ -204,10 +237,32 @@ class StoredEvent(BaseModel):
 
     source_system: str
     event_id: str
-    content: str
-    metadata: dict[str, JsonValue]
-    model: str
+    content: str | None
+    metadata: dict[str, JsonValue] | None
+    model: str | None
     created_at: datetime
     position: Position
     embedding: list[float] | None = None
     answered_from: Literal["lookups", "shard"]
+    needs_restore: bool = Field(
+        default=False,
+        description="its object is archived: content, metadata, model and embedding are null until it is restored",
+    )
+    incomplete: list[Incomplete] = Field(
+        default=[], description="why there may be a newer version; absent: there is none"
+    )
+
+
+class RecentRequest(BaseModel):
+    systems: list[str] = Field(default_factory=list, description="only of these source systems; none: of all")
+    limit: int = Field(default=20, ge=1, le=MOST_RECENT)
+    cursor: str | None = Field(default=None, description="`next` of the page before")
+
+
+class RecentEvents(BaseModel):
+    """One page, the newest first. `complete` is False where events could be missing; `incomplete` says why."""
+
+    events: list[StoredEvent]
+    next: str | None = Field(description="cursor of the page behind this one; null: there is none")
+    complete: bool
+    incomplete: list[Incomplete] = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,8 +12,8 @@ from akasha_stream.search.segment import HotStore, SegmentView
 _ROUNDS = 8
 
 
-def snapshot(store: HotStore) -> list[tuple[SegmentView, NDArray[np.bool_]]]:
-    """Views, and copies of their live masks that are older than the views.
+def snapshot(store: HotStore, partitions: Sequence[int] | None = None) -> list[tuple[SegmentView, NDArray[np.bool_]]]:
+    """Views of the named partitions (None: of all), and copies of their live masks that are older than the views.
 
     A commit makes new rows visible and then masks the rows they replace. With masks older than the
     views, whatever is masked has its replacement in the views, so no event is missing; an event
@@ -23,7 +25,7 @@ def snapshot(store: HotStore) -> list[tuple[SegmentView, NDArray[np.bool_]]]:
     """
     masks: dict[tuple[int, str], NDArray[np.bool_]] = {}  # names are unique in a partition only
     for _ in range(_ROUNDS):
-        views = store.views()
+        views = store.views(partitions)
         complete = True
         for view in views:
             key = view.partition, view.name

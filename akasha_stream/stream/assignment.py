@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from pathlib import Path
+from typing import Protocol
 
 import structlog
 from aiokafka import AIOKafkaConsumer
@@ -17,6 +19,8 @@ from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.settings import Settings
+from akasha_stream.stream.consumer import ReadTo
+from akasha_stream.stream.membership import Membership, leave
 from akasha_stream.topics.incarnation import log_incarnation
 
 log = structlog.get_logger(__name__)
@@ -24,6 +28,10 @@ log = structlog.get_logger(__name__)
 STOP_S = 3.0
 TAIL_CHECKS = 5
 TAIL_PAUSE_S = 1.0
+
+
+class Adopt(Protocol):
+    async def __call__(self, partition: int, folder: Path, *, only_stored: bool = False) -> None: ...
 
 
 class Assignment:
@@ -40,7 +48,12 @@ class Assignment:
         *,
         on_opened: Callable[[Shard], None],
         on_closed: Callable[[int], None],
+        adopt: Adopt | None = None,
     ) -> None:
+        """`adopt`: makes a shard's folder agree with the object store, before it is opened."""
+        self._adopt = adopt
+        self._discarded: set[int] = set()
+        self._before_open: dict[int, Callable[[], Awaitable[None]]] = {}
         self._settings = settings
         self._topic = settings.topics.embeddings
         self._store = store
@@ -52,6 +65,15 @@ class Assignment:
         )
         self._asking = asyncio.Lock()
         self._replaced: set[int] = set()
+        self._ends_then: dict[int, int] = {}
+        """Partition → where its log ended when this worker got it; until all that is stored."""
+        self._at_once = asyncio.Semaphore(settings.ingest.threads)
+        self._ahead: dict[int, asyncio.Task[None]] = {}
+        self._opening: set[asyncio.Task[Shard]] = set()
+        """Of this assignment, and of one that a rebalance cut short: a thread that opens a shard can't be stopped."""
+        self._leaving: asyncio.Task[None] | None = None
+        self.had: tuple[int, ...] = ()
+        """What this data folder's last worker had."""
         self.done = asyncio.Event()
         """Set while the shards of the current assignment are open."""
 
@@ -62,7 +84,47 @@ class Assignment:
         except (KafkaError, OSError) as exc:
             raise BrokerError(f"Kafka can't be reached at {self._settings.broker.bootstrap_servers}: {exc}") from exc
 
+    async def take_over(self) -> None:
+        """Go on where this data folder's last worker, which may have been killed, stopped. Raises BrokerError.
+
+        Starts to open the shards that it had, and has the group let go of it. Both go on while this worker joins:
+        with 200,000 rows, opening takes as long as all the rest of a start.
+        """
+        last = Membership.read(self._store.folder)
+        if last is None or last.group != self._settings.ingest.group:
+            return
+        self.had = last.partitions
+        now = await self.incarnation()
+        self._ahead = {each: asyncio.create_task(self._open_ahead(each, now)) for each in last.partitions}
+        # A static member (ingest.instance_id) has its place back at once.
+        if last.member_id and self._settings.ingest.instance_id is None:
+            self._leaving = asyncio.create_task(leave(self._probe._client, last))
+
+    async def _open_ahead(self, partition: int, now: Incarnation) -> None:
+        async with self._at_once:
+            if partition not in self._ahead:
+                return
+            try:
+                await self._prepare(partition)
+                await asyncio.to_thread(self._store.open_ahead, partition, now)
+            except Exception as exc:  # whatever it is: tried again where the partition is ours, and then reported
+                log.info("shard not opened ahead", partition=partition, error=repr(exc))
+
+    async def _keep_ahead(self, partitions: Collection[int]) -> None:
+        """Of what is opened ahead, close and open no others than these."""
+        unwanted = [task for partition, task in self._ahead.items() if partition not in partitions]
+        self._ahead = {partition: task for partition, task in self._ahead.items() if partition in partitions}
+        if unwanted:
+            await asyncio.wait(unwanted)
+        for partition in self._store.ahead():
+            if partition not in partitions:
+                await asyncio.to_thread(self._store.close, partition)
+
     async def stop(self) -> None:
+        await self._keep_ahead(())
+        await self._opened_all()
+        if self._leaving is not None:
+            self._leaving.cancel()
         with contextlib.suppress(TimeoutError, KafkaError, OSError):
             await asyncio.wait_for(self._probe.stop(), STOP_S)
 
@@ -77,27 +139,41 @@ class Assignment:
         now = await self.incarnation()
         return any(shard.incarnation.differs_from(now) for shard in self._store.shards())
 
-    async def start_offsets(self, partitions: set[TP]) -> dict[TP, int]:
-        """Open the shards of an assignment; the offset to start each partition at."""
+    async def start_offsets(self, partitions: set[TP], member_id: str) -> dict[TP, int]:
+        """Open the shards of an assignment; the offset to start each partition at. `member_id`: ours in the group."""
         self.done.clear()
         mine = {tp.partition: tp for tp in partitions if tp.topic == self._topic}
+        await asyncio.to_thread(self._remember, member_id, sorted(mine))
+        # One that is opened after this has closed what is not ours would stay open, and answer for its next owner.
+        await self._opened_all()
         for partition in self._store.owned():
-            if partition not in mine:
+            if partition not in mine or partition in self._discarded:
                 self._on_closed(partition)
                 await asyncio.to_thread(self._store.close, partition)
+        await self._keep_ahead(mine)
         if not mine:
             self.done.set()
             return {}
         now = await self.incarnation()
         beginnings = await self._beginnings(sorted(mine))
-        at_once = asyncio.Semaphore(self._settings.ingest.threads)
 
         async def open_one(partition: int) -> int:
-            async with at_once:
-                shard = await asyncio.to_thread(self._open, partition, now)
+            async with self._at_once:
+                await self._prepare(partition)
+                opening = asyncio.create_task(asyncio.to_thread(self._open, partition, now))
+                self._opening.add(opening)
+                opening.add_done_callback(self._opening.discard)
+                shard = await asyncio.shield(opening)
             return await self._start_offset(shard, now, beginnings[partition])
 
-        opened = dict(zip(mine, await asyncio.gather(*map(open_one, mine)), strict=True))
+        ends = await self._ends(sorted(mine))
+        tasks = [asyncio.create_task(open_one(partition)) for partition in mine]
+        try:
+            opened = dict(zip(mine, await asyncio.gather(*tasks), strict=True))
+        finally:
+            for task in tasks:  # where one failed, the others would go on
+                task.cancel()
+        self._ends_then = {partition: end for partition, end in ends.items() if opened[partition] < end}
         for partition in mine:
             shard = self._store.shard(partition)
             assert shard is not None
@@ -105,6 +181,52 @@ class Assignment:
         self.done.set()
         log.info("partitions assigned", partitions=sorted(mine), offsets={str(p): opened[p] for p in sorted(opened)})
         return {mine[partition]: offset for partition, offset in opened.items()}
+
+    def behind(self, read_to: Mapping[int, ReadTo]) -> dict[int, tuple[int, int]]:
+        """Partition → (next offset that it stores, end of the log when this worker got it), while there is a gap.
+
+        Caught up is who has stored all that the log held when the partition came. What was published since is no
+        reason to wait: a search with a freshness token waits for that itself.
+        """
+        if not self._ends_then:  # so it nearly always is, and each search asks
+            return {}
+        for partition, end in list(self._ends_then.items()):
+            shard, read = self._store.shard(partition), read_to.get(partition)
+            # The log may end in markers of transactions, which nobody stores.
+            last = read.last_record if read is not None and read.position >= end else None
+            if shard is None or shard.next_offset >= end or (last is not None and shard.next_offset > last):
+                self._ends_then.pop(partition, None)
+        stored = {shard.partition: shard.next_offset for shard in self._store.shards()}
+        return {p: (stored[p], end) for p, end in self._ends_then.items() if p in stored}
+
+    def before_open(self, partition: int, call: Callable[[], Awaitable[None]]) -> None:
+        """Call this at the next assignment, while nothing reads the partition. What it raises is its own affair."""
+        self._before_open[partition] = call
+
+    async def _opened_all(self) -> None:
+        if self._opening:
+            await asyncio.wait(self._opening)
+
+    def discard(self, partition: int) -> None:
+        """Open a shard anew, from the object store, at the next assignment."""
+        self._discarded.add(partition)
+
+    async def _prepare(self, partition: int) -> None:
+        if (call := self._before_open.pop(partition, None)) is not None:
+            await call()
+        shard = self._store.shard(partition)
+        opened = (shard is not None and not shard.closed) or partition in self._store.ahead()
+        if self._adopt is not None and not opened:
+            folder = self._store.shard_folder(partition)
+            await self._adopt(partition, folder, only_stored=partition in self._discarded)
+            self._discarded.discard(partition)
+
+    def _remember(self, member_id: str, partitions: list[int]) -> None:
+        member = Membership(group=self._settings.ingest.group, member_id=member_id, partitions=tuple(partitions))
+        try:
+            member.write(self._store.folder)
+        except OSError as exc:
+            log.warning("membership not written, the start after a kill will take longer", error=str(exc))
 
     def replaced(self, partition: int) -> None:
         """A record says that this partition is another log, on a broker that gives no topic ids."""

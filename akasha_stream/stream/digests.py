@@ -67,6 +67,9 @@ class Digest:
     last_created_at: int
     first_offset: int
     last_offset: int
+    forgotten: bool = False
+    """Its system was forgotten before it was sent: in its place goes a record without a value, which removes the
+    window's digest from the compacted topic."""
 
     @property
     def vectors(self) -> int:
@@ -76,6 +79,10 @@ class Digest:
     def key(self) -> bytes:
         """Record key: the later digest of the same window replaces the earlier one on compaction."""
         return f"{self.system}|{to_iso(self.window_start)}".encode()
+
+    def record_value(self) -> bytes | None:
+        """What is sent: value(), or None, which deletes."""
+        return None if self.forgotten else self.value()
 
     def value(self) -> bytes:
         """Record value, JSON. The same digest gives the same bytes."""
@@ -122,12 +129,20 @@ class Digest:
 
     def to_row(self) -> tuple[str, int, bytes]:
         """(system, window_start, value): the row of an outbox table with key (system, window_start)."""
-        return self.system, self.window_start, self.value()
+        return self.system, self.window_start, b"null" if self.forgotten else self.value()
+
+    @classmethod
+    def gone(cls, system: str, window_start: int) -> Digest:
+        """In the place of a window's digest whose system was forgotten."""
+        nothing = WindowCounts()
+        return cls(system, window_start, window_start, 0, nothing, 0, None, 0.0, 0, 0, 0, 0, forgotten=True)
 
     @classmethod
     def from_row(cls, row: tuple[str, int, bytes]) -> Digest:
         """Back from `to_row`. Raises ValueError or KeyError where the value is no digest."""
         record = orjson.loads(row[2])
+        if record is None:
+            return cls.gone(row[0], row[1])
         events = record["events"]
         duplicates = events["duplicates"]
         centroid = record["centroid"]

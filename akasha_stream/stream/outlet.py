@@ -28,7 +28,7 @@ class Outlet:
     """Both are delivered at least once: a crash between the write and its mark repeats the same bytes.
 
     Dead letters are acknowledged by Kafka before the batch they came from commits, so none is lost; digests
-    wait in the shard, in the commit of the events that closed their window, until Kafka has them.
+    follow from what is committed, and wait in the shard until Kafka has them.
     """
 
     def __init__(self, settings: Settings, shards: Callable[[], list[Shard]]) -> None:
@@ -44,6 +44,8 @@ class Outlet:
             max_request_size=settings.limits.bundle_bytes * 2 + 1_048_576,
         )
         self.digests_sent = 0
+        self.dead_letters_sent = 0
+        """Both: acknowledged by Kafka."""
 
     async def start(self) -> None:
         """Raises BrokerError."""
@@ -67,6 +69,8 @@ class Outlet:
     async def _dead_letter(self, letter: DeadLetter) -> None:
         topic = self._topics.dead_letters
         key, value, headers = dead_letter_record(letter, self._topics.embeddings)
+        if key is None and value is None:
+            key = b""  # aiokafka sends no record without both; retrying would stop its partition for good
         try:
             await (await self._producer.send(topic, value=value, key=key, headers=headers))
         except MessageSizeTooLargeError:
@@ -79,8 +83,9 @@ class Outlet:
                 bytes=len(value or b""),
             )
             headers.append((LEFT_OUT, str(len(value or b"")).encode()))
-            key = key if key is None or len(key) < KEY_BYTES else None
+            key = key if key is not None and len(key) < KEY_BYTES else b""
             await self._producer.send_and_wait(topic, value=None, key=key, headers=headers)
+        self.dead_letters_sent += 1
 
     def wake(self) -> None:
         """There are digests to send."""
@@ -106,7 +111,7 @@ class Outlet:
             return False
         sent = [
             await self._producer.send(
-                self._topics.digests, value=digest.value(), key=digest.key(), headers=digest.headers()
+                self._topics.digests, value=digest.record_value(), key=digest.key(), headers=digest.headers()
             )
             for digest in digests
         ]

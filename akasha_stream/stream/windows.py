@@ -43,7 +43,7 @@ _OUTCOMES = len(Outcome)
 
 @dataclass(frozen=True, slots=True)
 class WindowDelta:
-    """What a batch changes: to persist in the batch's transaction, then `Windows.commit`."""
+    """What a batch changes, for `Windows.commit`; its rows are what a store that persists each batch would write."""
 
     windows: list[WindowRow]
     """Changed windows that stay open: insert or replace."""
@@ -124,6 +124,11 @@ class Windows:
         self._resized: set[str] = set()
         self._generation = 0
 
+    @property
+    def open_count(self) -> int:
+        """In any thread."""
+        return sum(map(len, list(self._open.values())))
+
     def apply(
         self,
         systems: Sequence[str] | tuple[NDArray[np.integer], Sequence[str]],
@@ -191,6 +196,12 @@ class Windows:
         if missing := self._open.keys() - self._systems.keys():
             raise SegmentCorrupt(f"windows without a watermark: {sorted(missing)[:3]}")
         return self
+
+    def forget(self, system: str) -> None:
+        """Drop the system's windows and watermark; not between `apply` and `commit`."""
+        self._open.pop(system, None)
+        self._systems.pop(system, None)
+        self._resized.discard(system)
 
     def snapshot_rows(self) -> WindowRows:
         """Everything, as a new segment file begins with it."""

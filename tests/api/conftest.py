@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from akasha_stream.api.app import create_app
 from akasha_stream.api.health import Health
 from akasha_stream.client import AkashaClient
+from akasha_stream.cluster.cluster import Cluster
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.settings import Limits, SearchSettings, Settings
 from tests.search.memory_store import MemoryStore, Row
 
+SETTINGS = Settings(limits=Limits(dimensions=8), search=SearchSettings(threads=1))
 ODD = ["a/b", "/", "..", ".", "a b", "ü", "%2F", "?q=1#x", "a+b", "//", "x/", "\\", '"', "%", "&=;"]
 
 
@@ -30,7 +32,7 @@ def engine() -> Iterator[SearchEngine]:
     rng = [[float((i * j) % 7 - 3) + 0.5 for j in range(1, 9)] for i in range(1, 21)]
     store.add([Row("s", str(i), v, f"content {i}", {"n": i}) for i, v in enumerate(rng)])
     store.add([Row(odd, odd, [1.0] * 8, "odd") for odd in ODD])
-    engine = SearchEngine(store, Settings(limits=Limits(dimensions=8), search=SearchSettings(threads=1)))
+    engine = SearchEngine(store, SETTINGS)
     yield engine
     engine.close()
 
@@ -42,7 +44,7 @@ def state() -> State:
 
 @pytest.fixture
 def app(engine: SearchEngine, state: State) -> FastAPI:
-    return create_app(engine, health=lambda: state.health)
+    return create_app(Cluster(engine, SETTINGS), health=lambda: state.health)
 
 
 @pytest.fixture

@@ -53,6 +53,12 @@ async def test_like(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1" not in {h["event_id"] for h in json.loads(capsys.readouterr().out)["hits"] if h["source_system"] == "s"}
 
 
+@pytest.mark.parametrize(("moment", "hits"), [("0:1000000", 10), ("2h", 10), ("2001-01-01", 0)])
+async def test_as_of(app: FastAPI, capsys: pytest.CaptureFixture[str], moment: str, hits: int) -> None:
+    assert await _cli(app, "search", "--like", "s/1", "--as-of", moment, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["hits"]) == hits
+
+
 async def test_get(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     assert await _cli(app, "get", "a/b", "a/b") == 0
     out = capsys.readouterr().out
@@ -70,6 +76,8 @@ async def test_get(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
         (["search"], 2, "exactly one of vector, text and like"),
         (["search", "--like", "s"], 2, "must look like SYSTEM/ID"),
         (["search", "x", "--since", "yesterday"], 2, "is no time"),
+        (["search", "--like", "s/1", "--as-of", "9:1"], 2, "as_of: 9:1 names partition 9"),
+        (["search", "x", "--as-of", "yesterday"], 2, "is no time"),
         (["search", "x", "--fields", "colour"], 2, "fields.0"),
         (["search", "--vector", "/nonexistent.json"], 2, "can't read"),
     ],

@@ -21,7 +21,8 @@ async def test_search(http: httpx.AsyncClient) -> None:
     body = response.json()
     assert set(body) == {"hits", "complete", "incomplete", "plan", "took_ms"}
     assert [set(hit) for hit in body["hits"]] == [{"source_system", "event_id", "similarity", "content"}] * 3
-    assert set(body["plan"][0]) == {"segment", "partition", "index", "rows", "matching", "considered", "note"}
+    plan = {"segment", "partition", "tier", "index", "rows", "matching", "considered", "bytes_read", "note"}
+    assert set(body["plan"][0]) == plan
 
 
 @pytest.mark.parametrize(

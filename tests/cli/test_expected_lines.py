@@ -21,6 +21,8 @@ TASK = "Task was destroyed but it is pending!\ntask: <Task pending coro=<{}() ru
         ("aiokafka.consumer.group_coordinator", "Group Coordinator Request failed: [Error 30] Denied", True),
         ("aiokafka.producer.sender", "Unexpected error during InitProducerIdRequest: UnknownError", False),
         ("aiokafka.producer.sender", "Unexpected error while sending", True),
+        ("asyncio", "Future exception was never retrieved\nfuture: <exception=ProducerFenced('There is')>", False),
+        ("asyncio", "Future exception was never retrieved\nfuture: <exception=KeyError('x')>", True),
         ("asyncio", TASK.format("Service.wait", "/lib/site-packages/mode/services.py"), False),
         ("asyncio", TASK.format("Worker._register", "/lib/akasha_stream/worker.py"), True),
         ("another", COORDINATOR, True),

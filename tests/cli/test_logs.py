@@ -120,3 +120,19 @@ def test_a_traceback_shows_no_secret(format_: Any) -> None:
         logging.getLogger("t").exception("failed")
     assert "ConnectionError" in stream.getvalue()
     assert local_password not in stream.getvalue()
+
+
+def test_lines_inside_a_span_carry_its_ids() -> None:
+    from opentelemetry import trace
+
+    stream = io.StringIO()
+    configure(LoggingSettings(format="json"), stream)
+    context = trace.SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=trace.TraceFlags(1))
+    with trace.use_span(trace.NonRecordingSpan(context)):
+        structlog.stdlib.get_logger("x").info("inside")
+        logging.getLogger("other").warning("inside too")
+    structlog.stdlib.get_logger("x").info("outside")
+    ours, foreign, outside = lines(stream)
+    assert (ours["trace_id"], ours["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+    assert (foreign["trace_id"], foreign["span_id"]) == (ours["trace_id"], ours["span_id"])
+    assert "trace_id" not in outside

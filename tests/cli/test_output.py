@@ -20,6 +20,16 @@ def test_tables_are_80_columns_and_inert(capsys: pytest.CaptureFixture[str], mon
     assert not set(out) & set("\x1b\x07\x9b\u202e\x00")
 
 
+def test_a_table_that_is_too_wide_loses_no_digit(capsys: pytest.CaptureFixture[str]) -> None:
+    figures = [f"{10**9 + number}" for number in range(12)]
+    for count in (7, 12):  # closer together; on two lines
+        columns = [f"c{number}" for number in range(count)]
+        output(json=False).table(columns, [figures[:count]], right=columns)
+        lines = capsys.readouterr().out.splitlines()
+        assert max(len(line.rstrip()) for line in lines) <= 80
+        assert sum(character.isdigit() for line in lines[3:] for character in line) == 10 * count
+
+
 def test_json_prints_one_object_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
     out = output(json=True)
     out.line("hello")

@@ -47,7 +47,7 @@ def test_drift(capsys: pytest.CaptureFixture[str], names: dict[str, str], monkey
     ran = run(capsys, "topics", "check", "--json")
     assert ran.code == 5
     assert ran.json["ok"] is False
-    assert ran.err.endswith(f"error: {names['embeddings']}: partitions is 4, wanted 9\n")
+    assert f"error: {names['embeddings']}: partitions is 4, wanted 9\n" in ran.err
 
     refused = run(capsys, "topics", "apply")
     assert refused.code == 5
@@ -61,4 +61,4 @@ def test_no_broker_is_4(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
     for command in ("apply", "check", "list"):
         ran = run(capsys, "topics", command)
         assert ran.code == 4
-        assert ran.err.endswith("error: broker 127.0.0.1:1: can't be reached\n")
+        assert "error: broker 127.0.0.1:1: can't be reached\n" in ran.err

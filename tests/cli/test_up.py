@@ -20,7 +20,9 @@ from tests.cli.running import run
 
 
 @pytest.mark.valkey
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 0), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_up_embedded_takes_events_answers_and_leaves_nothing(tmp_path: Path, number: int, code: int) -> None:
     process = start("up", "--embedded", "--port", "0", "--json", cwd=tmp_path)
     try:
@@ -51,6 +53,7 @@ def test_up_embedded_takes_events_answers_and_leaves_nothing(tmp_path: Path, num
 
 
 @pytest.mark.valkey
+@pytest.mark.slow
 def test_up_says_what_runs_where_at_80_columns(tmp_path: Path) -> None:
     process = start("up", "--embedded", "--port", "0", cwd=tmp_path)
     lines: list[str] = []

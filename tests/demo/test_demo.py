@@ -52,6 +52,7 @@ def test_json_is_one_object_whose_figures_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.valkey
+@pytest.mark.slow
 def test_tables_fit_80_columns_without_colour(tmp_path: Path) -> None:
     out, err = _run(cwd=tmp_path)
     assert err == ""
@@ -70,6 +71,7 @@ def test_tables_fit_80_columns_without_colour(tmp_path: Path) -> None:
 
 
 @pytest.mark.valkey
+@pytest.mark.slow
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     process = start("demo", cwd=tmp_path)
     try:

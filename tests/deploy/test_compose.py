@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from akasha_stream.cli import COMMANDS
@@ -21,15 +23,20 @@ from akasha_stream.embedded.ports import can_bind, free_ports
 from akasha_stream.embedded.valkey import find_valkey
 from akasha_stream.embedded.wire import kafka_brokers, redis_answers
 from akasha_stream.settings import Settings
+from akasha_stream.storage.settings import TIERS, StorageSettings
 from tests.deploy.tools import ROOT, program
 from tests.servers.container import IMAGE
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from akasha_stream.embedded import Broker
 
-SECRETS = {"VALKEY_PASSWORD": "valkeysecret", "S3_ACCESS_KEY_ID": "s3id", "S3_SECRET_ACCESS_KEY": "s3secret"}
+BOTO = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+SECRETS = {
+    "VALKEY_PASSWORD": "valkeysecret",
+    "S3_ACCESS_KEY_ID": "s3id",
+    "S3_SECRET_ACCESS_KEY": "s3secret",
+    "GRAFANA_PASSWORD": "grafanasecret",
+}
 
 
 def compose(*arguments: str, secrets: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -54,7 +61,7 @@ def ours(services: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_it_has_what_it_promises(services: dict[str, Any]) -> None:
-    assert set(services) == {"kafka", "valkey", "s3", "topics", "worker-1", "worker-2"}
+    assert set(services) == {"kafka", "valkey", "s3", "topics", "worker-1", "worker-2", "prometheus", "grafana"}
 
 
 @pytest.mark.parametrize("missing", SECRETS)
@@ -77,7 +84,7 @@ def test_ports_are_published_on_the_loopback_address_only(services: dict[str, An
 
 
 def test_every_lasting_service_has_a_healthcheck(services: dict[str, Any]) -> None:
-    for name in ("kafka", "valkey", "s3"):
+    for name in ("kafka", "valkey", "s3", "prometheus", "grafana"):
         assert services[name]["healthcheck"]["test"], name
     for name in ("worker-1", "worker-2"):  # the image's
         assert "healthcheck" not in services[name], name
@@ -86,7 +93,7 @@ def test_every_lasting_service_has_a_healthcheck(services: dict[str, Any]) -> No
 
 def test_images_are_pinned_and_kafka_is_the_version_of_the_embedded_one(services: dict[str, Any]) -> None:
     images = {service["image"] for service in services.values()} - {"akasha-stream"}
-    assert all(re.search(r":\d", image) for image in images)
+    assert all(re.search(r":v?\d", image) for image in images)
     version = ElementTree.parse(POM).findtext(".//{*}kafka.version")
     assert f"apache/kafka:{version}" == IMAGE == services["kafka"]["image"]
 
@@ -110,9 +117,12 @@ def test_the_environment_gives_valid_settings(services: dict[str, Any], monkeypa
         assert settings.broker.bootstrap_servers == "kafka:9092"
         assert settings.redis.url.get_secret_value() == "redis://:valkeysecret@valkey:6379/0"
         assert settings.http.host == "0.0.0.0"
-        # Each variable is one that a settings file or a topic file reads.
+        assert settings.tiers.enabled
+        storage = StorageSettings.load(ROOT / "settings" / "akasha-storage.yml", "prod")
+        assert [storage.tier(tier).bucket for tier in TIERS] == ["akasha-hot", "akasha-warm", "akasha-cold"]
+        # Each variable is one that a settings file or a topic file reads, or boto does.
         read = "".join(path.read_text() for folder in ("settings", "topics") for path in (ROOT / folder).glob("*.yml"))
-        assert [key for key in service["environment"] if "${" + key not in read] == []
+        assert [key for key in service["environment"] if "${" + key not in read and key not in BOTO] == []
 
 
 def test_workers_share_nothing_but_the_servers(services: dict[str, Any]) -> None:
@@ -120,6 +130,27 @@ def test_workers_share_nothing_but_the_servers(services: dict[str, Any]) -> None
     assert one["source"] != two["source"]
     assert one["target"] == two["target"] == services["worker-1"]["environment"]["AKASHA_DATA_DIR"]
     assert services["worker-1"]["depends_on"]["topics"]["condition"] == "service_completed_successfully"
+
+
+def test_prometheus_and_grafana_read_what_is_in_deploy(services: dict[str, Any]) -> None:
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"][0]
+    workers = [name for name, service in ours(services).items() if service["command"] == ["worker"]]
+    assert scraped["static_configs"][0]["targets"] == [f"{worker}:{Settings().http.port}" for worker in workers]
+    mounted = {
+        volume["target"]: Path(volume["source"])
+        for name in ("prometheus", "grafana")
+        for volume in services[name]["volumes"]
+        if volume["type"] == "bind"
+    }
+    assert (mounted["/etc/prometheus"] / "prometheus.yml").is_file()
+    provisioning = mounted["/etc/grafana/provisioning"]
+    (provider,) = yaml.safe_load((provisioning / "dashboards/akasha-stream.yml").read_text())["providers"]
+    boards = mounted[provider["options"]["path"]]
+    home = Path(services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"])
+    assert (boards / home.relative_to(provider["options"]["path"])).is_file()
+    (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    assert all(volume.get("read_only") for volume in services["grafana"]["volumes"])
 
 
 def test_workers_have_no_more_rights_than_they_need(services: dict[str, Any]) -> None:

@@ -83,6 +83,8 @@ def test_the_build_steps_make_a_program_that_knows_its_settings(tmp_path: Path) 
             "AKASHA_ENV": "prod",
             "KAFKA_BOOTSTRAP_SERVERS": "k:1",
             "REDIS_URL": "redis://r:1/0",
+            **{f"AKASHA_{tier}_BUCKET": f"akasha-{tier.lower()}" for tier in ("HOT", "WARM", "COLD")},
+            "REDIS_HOST": "r",
         },
         capture_output=True,
         text=True,

@@ -64,9 +64,12 @@ def place(tmp_path: Path) -> Place:
     ("command", "call"),
     [
         (["demo", "--json"], "akasha-stream demo --json"),
-        (["test"], "python -m pytest"),
-        (["test", "-k", "a b"], "python -m pytest -k a b"),
-        (["test", "--quick", "-x"], "python -m pytest -m not slow -x"),
+        (["test"], "python -m pytest -n auto --dist worksteal"),
+        (["test", "-k", "a b"], "python -m pytest -n auto --dist worksteal -k a b"),
+        (
+            ["test", "--quick", "-x"],
+            "python -m pytest -n auto --dist worksteal -m not slow --hypothesis-profile quick -x",
+        ),
     ],
 )
 def test_it_makes_the_environment_then_runs_the_command(place: Place, command: list[str], call: str) -> None:

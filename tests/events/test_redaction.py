@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from akasha_stream.errors import SettingsError
@@ -177,7 +177,6 @@ def test_anchors_mean_the_ends_of_a_value() -> None:
     assert orjson.loads(decoded.batch.metadata[0].as_py() or "") == {"a": "[redacted:whole]", "b": "x 1234"}
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     texts=st.lists(
         st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=30), min_size=2, max_size=5

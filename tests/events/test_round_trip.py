@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from akasha_stream.errors import ValidationError
@@ -66,7 +66,6 @@ bundles = name_text.flatmap(lambda system: st.lists(upserts(system) | deletes(sy
 
 
 @FORMATS
-@settings(max_examples=150, deadline=None)
 @given(events=bundles)
 def test_what_was_encoded_is_decoded(form: Literal["arrow", "json"], events: list[Event]) -> None:
     decoded = Decoder(LIMITS, None).decode([record(events, form)])
@@ -75,7 +74,6 @@ def test_what_was_encoded_is_decoded(form: Literal["arrow", "json"], events: lis
     assert decoded.batch.index.tolist() == list(range(len(events)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(events=bundles)
 def test_both_formats_decode_to_the_same_batch(events: list[Event]) -> None:
     decoder = Decoder(LIMITS, None)
@@ -88,7 +86,6 @@ def test_both_formats_decode_to_the_same_batch(events: list[Event]) -> None:
     assert arrow.embedding.tobytes() == json.embedding.tobytes()
 
 
-@settings(max_examples=60, deadline=None)
 @given(bundle=bundles)
 def test_metadata_is_canonical(bundle: list[Event]) -> None:
     batch = Decoder(LIMITS, None).decode([record(bundle)]).batch
@@ -120,7 +117,6 @@ def test_nothing_in_nothing_out() -> None:
     assert decoded.dead == []
 
 
-@settings(max_examples=100, deadline=None)
 @given(events=bundles, spoil=st.sampled_from(["", "id", "nul", "nan", "zero", "long", "deep", "escape", "ahead"]))
 def test_check_event_refuses_what_decoding_refuses(events: list[Event], spoil: str) -> None:
     deep: Any = 1

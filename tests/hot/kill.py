@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import sys
 from pathlib import Path
 
-from akasha_stream.hot import durable
+from tests.dying import die_at
 from tests.hot.log import Event, Log, Message, OneShard, settings_for
 
 BATCH = 3
 
 
-def kill_log() -> Log:
-    """Some segments' worth of everything: new, replaced, repeated, deleted, dead letters, gaps."""
+def kill_log(*, forgets: bool = True) -> Log:
+    """Some segments full of everything: new, replaced, repeated, deleted, dead letters, gaps, systems forgotten."""
     messages = []
     for i in range(60):
         events = tuple(
@@ -29,6 +27,8 @@ def kill_log() -> Log:
             for j in range(i % 4)
         )
         messages.append(Message(events, appended_s=i, gap=i % 5 == 0))
+        if forgets and i in {20, 41}:
+            messages.append(Message((), appended_s=i, forgets=f"s{i % 2}"))
     return Log.of(messages)
 
 
@@ -41,16 +41,7 @@ def take_in(one: OneShard, log: Log) -> None:
 
 def main() -> None:
     folder, step, passing, build = sys.argv[1:]
-    left = int(passing)
-
-    def on_step(name: str) -> None:
-        nonlocal left
-        if name == step:
-            left -= 1
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-    durable.on_step = on_step
+    die_at(step, int(passing))
     with OneShard(settings_for(Path(folder), seal_rows=20, build_indexes=build == "yes")) as one:
         take_in(one, kill_log())
         one.sealed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from akasha_stream.events.batch import EventBatch
+from akasha_stream.events.forget import Forget, encode_forget
 from akasha_stream.events.records import Record
 from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.recovery import open_shard
@@ -21,10 +23,13 @@ from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Applied, ClosedSegment, Shard
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import DedupeSettings, HotSettings, Limits, Settings, WindowSettings
+from akasha_stream.tiers.forgotten import system_hash
 
 D = 8
 SECOND = 1_000_000
 START_MS = 1_780_000_000_000
+BUILT_S = 150
+"""How long an index may take: its builder has the idle scheduling class, so on a busy machine it waits for others."""
 
 
 @dataclass(frozen=True)
@@ -45,12 +50,16 @@ class Event:
 
 @dataclass(frozen=True)
 class Message:
-    """A record: its events (none: it went to the dead letters) and the time it was appended, in s."""
+    """A record: its events (none: it went to the dead letters) and the time it was appended, in s.
+
+    `forgets`: a system; the record is the control message that forgets it.
+    """
 
     events: tuple[Event, ...]
     appended_s: int = 0
     gap: int = 0
     """Offsets before it that hold no record."""
+    forgets: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Log:
 
     def records(self, low: int = 0, high: int | None = None) -> list[Record]:
         return [
-            Record(0, offset, START_MS + message.appended_s * 1000, b"key", repr(message.events).encode())
+            _record(offset, message)
             for offset, message in list(zip(self.offsets, self.messages, strict=True))[low:high]
         ]
 
@@ -108,18 +117,29 @@ class Log:
 
     def dead(self, low: int = 0, high: int | None = None) -> list[int]:
         parts = list(zip(self.offsets, self.messages, strict=True))[low:high]
-        return [offset for offset, message in parts if not message.events]
+        return [offset for offset, message in parts if not message.events and not message.forgets]
 
     def apply(self, shard: Shard, low: int = 0, high: int | None = None) -> list[Applied]:
         dimensions = shard._settings.limits.dimensions
         return shard.apply(self.records(low, high), self.batch(low, high, dimensions), self.dead(low, high))
 
 
+@cache
+def _record(offset: int, message: Message) -> Record:
+    at = START_MS + message.appended_s * 1000
+    if message.forgets:
+        key, value, headers = encode_forget(Forget(system_hash(message.forgets), datetime.fromtimestamp(at / 1e3, UTC)))
+        return Record(0, offset, at, key, value, headers)
+    return Record(0, offset, at, b"key", repr(message.events).encode())
+
+
 def vector_of(number: int, dimensions: int = D) -> NDArray[np.float32]:
     """Neighbours by threes: 3 i, 3 i + 1 and 3 i + 2 are nearly the same vector, others are not."""
     base = np.random.default_rng(number // 3).normal(size=dimensions)
     base += 0.02 * (number % 3) * np.random.default_rng(number).normal(size=dimensions)
-    return base.astype(np.float32)
+    vector = base.astype(np.float32)
+    vector.flags.writeable = False
+    return vector
 
 
 def settings_for(
@@ -176,14 +196,14 @@ class OneShard:
         )
 
     def sealed(self) -> None:
-        assert self.sealer.wait_idle(60)
+        assert self.sealer.wait_idle(BUILT_S)
 
     def close(self) -> None:
         self.shard.close()
         self.sealer.release(self.shard)
         self.sealer.close()
         for each in self.closed:
-            each.file.close()
+            each.let_go()
         self.closed.clear()
         if self.settings.hot.build_indexes:
             self.reader.close()
@@ -207,6 +227,7 @@ def live(shard: Shard) -> dict[tuple[str, str], tuple[int, str, bytes]]:
             stored = view.texts([row])[0]
             key = stored.source_system, stored.event_id
             assert key not in found, f"{key} is stored twice"
+            assert stored.content is not None
             found[key] = stored.position, stored.content, view.vectors(np.array([row]))[0].tobytes()
     return found
 
@@ -216,10 +237,12 @@ def counters(shard: Shard) -> dict[str, list[int]]:
 
 
 def digests(shard: Shard) -> list[bytes]:
+    shard.fold_windows()
     return [digest.value() for digest in shard.pending_digests(1_000_000)]
 
 
 def windows(shard: Shard) -> tuple[object, ...]:
+    shard.fold_windows()
     rows = shard._state.windows.snapshot_rows()
     return sorted(rows.windows), sorted(rows.systems)
 

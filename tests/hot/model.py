@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from akasha_stream.settings import DedupeSettings
@@ -19,9 +21,15 @@ class Model:
 
     def run(self, log: Log) -> Model:
         for offset, message in zip(log.offsets, log.messages, strict=True):
+            if message.forgets:
+                self.forget(message.forgets)
             for index, event in enumerate(message.events):
                 self.event(event, offset << 16 | index)
         return self
+
+    def forget(self, system: str) -> None:
+        self.live = {identity: row for identity, row in self.live.items() if identity[0] != system}
+        self.counters.pop(system, None)
 
     def event(self, event: Event, position: int) -> None:
         outcome = self._outcome(event)
@@ -64,4 +72,9 @@ class Model:
 
 
 def same(a: Event, b: Event) -> bool:
-    return a.content.split() == b.content.split()
+    return words(a.content) == words(b.content)
+
+
+@cache
+def words(content: str) -> list[str]:
+    return content.split()

@@ -44,7 +44,7 @@ class Interrupting:
 
 
 def halves() -> tuple[Log, int]:
-    return kill_log(), 24
+    return kill_log(forgets=False), 24
 
 
 @pytest.mark.parametrize("table", ["rows", "tombstones", "dropped"])

@@ -12,19 +12,27 @@ from pathlib import Path
 import pytest
 
 from tests.hot.kill import kill_log, take_in
-from tests.hot.log import OneShard, counters, live, settings_for, state
+from tests.hot.log import BUILT_S, OneShard, counters, live, settings_for, state
 from tests.hot.model import Model
 
 STEPS = {
     "before commit": (1, 2, 9),
     "committed": (1, 2, 9),
+    "state written": (1, 2),
     "next segment created": (1, 3),
     "sealing": (1, 2),
     "arrow written": (1, 2),
     "file closed": (1, 2),
     "index built": (1,),
     "growing removed": (1,),
+    "rewritten": (1, 3),
+    "old arrow aside": (1, 2),
+    "file replaced": (1, 3),
 }
+
+
+INDEXED = {"index built", "growing removed"}
+"""Steps that come only where indexes are built: a process for each segment."""
 
 
 def run_until_killed(folder: Path, step: str, passing: int, *, build: bool) -> None:
@@ -33,8 +41,9 @@ def run_until_killed(folder: Path, step: str, passing: int, *, build: bool) -> N
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 
-def undisturbed(folder: Path) -> tuple[object, ...]:
-    with OneShard(settings_for(folder, seal_rows=20), seal=False) as one:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[object, ...]:
+    with OneShard(settings_for(tmp_path_factory.mktemp("whole"), seal_rows=20), seal=False) as one:
         take_in(one, kill_log())
         return state(one.shard)
 
@@ -42,13 +51,15 @@ def undisturbed(folder: Path) -> tuple[object, ...]:
 @pytest.mark.parametrize(
     ("step", "passing"),
     [
-        pytest.param(step, n, marks=[pytest.mark.slow] if n != times[-1] else [])
+        pytest.param(step, n, marks=[pytest.mark.slow] if n != times[-1] or step in INDEXED else [])
         for step, times in STEPS.items()
         for n in times
     ],
 )
-def test_killed_at_a_step_loses_nothing_and_stores_nothing_twice(tmp_path: Path, step: str, passing: int) -> None:
-    build = step in {"index built", "growing removed"}
+def test_killed_at_a_step_loses_nothing_and_stores_nothing_twice(
+    tmp_path: Path, undisturbed: tuple[object, ...], step: str, passing: int
+) -> None:
+    build = step in INDEXED
     run_until_killed(tmp_path / "killed", step, passing, build=build)
     log = kill_log()
     settings = settings_for(tmp_path / "killed", seal_rows=20, build_indexes=build)
@@ -58,6 +69,8 @@ def test_killed_at_a_step_loses_nothing_and_stores_nothing_twice(tmp_path: Path,
         so_far = Model(settings.dedupe)
         for offset, message in zip(log.offsets, log.messages, strict=True):
             if offset < reached:
+                if message.forgets:
+                    so_far.forget(message.forgets)
                 for index, event in enumerate(message.events):
                     so_far.event(event, offset << 16 | index)
         assert live(one.shard) == so_far.expected()
@@ -65,7 +78,7 @@ def test_killed_at_a_step_loses_nothing_and_stores_nothing_twice(tmp_path: Path,
         log.apply(one.shard)
         assert live(one.shard) == model.expected()
         assert one.shard.next_offset == log.end
-        assert state(one.shard) == undisturbed(tmp_path / "whole")
+        assert state(one.shard) == undisturbed
         one.sealed()
         one.reopen()
         assert live(one.shard) == model.expected()
@@ -74,12 +87,12 @@ def test_killed_at_a_step_loses_nothing_and_stores_nothing_twice(tmp_path: Path,
     assert not [name for name in names if ".tmp" in name]
 
 
-def test_killed_again_and_again(tmp_path: Path) -> None:
+def test_killed_again_and_again(tmp_path: Path, undisturbed: tuple[object, ...]) -> None:
     for step, passing in (("before commit", 4), ("next segment created", 1), ("arrow written", 1), ("committed", 3)):
         run_until_killed(tmp_path / "killed", step, passing, build=False)
     with OneShard(settings_for(tmp_path / "killed", seal_rows=20)) as one:
         kill_log().apply(one.shard)
-        assert state(one.shard) == undisturbed(tmp_path / "whole")
+        assert state(one.shard) == undisturbed
 
 
 def test_builder_killed_is_started_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +108,7 @@ def test_builder_killed_is_started_again(tmp_path: Path, monkeypatch: pytest.Mon
         time.sleep(0.05)
         os.kill(process.pid, signal.SIGKILL)
         one.sealed()
+        assert one.sealer.backlog().error is None
         assert one.shard.segments[0].index is not None
         assert live(one.shard) == Model(one.settings.dedupe).run(log).expected()
 
@@ -106,6 +120,7 @@ def test_builder_ends_with_its_worker(tmp_path: Path) -> None:
         one.sealed()
 
 
+@pytest.mark.slow
 def test_builder_that_fails_leaves_the_segment_searchable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("akasha_stream.hot.sealer.RETRY_S", 0.05)
     log = kill_log()
@@ -113,11 +128,12 @@ def test_builder_that_fails_leaves_the_segment_searchable(tmp_path: Path, monkey
     with OneShard(settings_for(tmp_path, seal_rows=20, build_indexes=True)) as one:
         one.folder.joinpath("00-00000000000000000000.sealed.duckdb").mkdir()
         log.apply(one.shard)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + BUILT_S
         while one.sealer.backlog().segments > 1:  # the others are not held up by it
             assert time.monotonic() < deadline
             time.sleep(0.05)
         assert one.shard.segments[0].index is None
+        assert "0/00-00000000000000000000 not sealed" in (one.sealer.backlog().error or "")
         assert live(one.shard) == Model(one.settings.dedupe).run(log).expected()
         one.folder.joinpath("00-00000000000000000000.sealed.duckdb").rmdir()
         one.sealed()

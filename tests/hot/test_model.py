@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+import pyarrow as pa
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from akasha_stream.hot import recovery
 from akasha_stream.hot.cutter import SegmentCutter
 from akasha_stream.hot.position import MAX_EPOCH, MAX_INDEX, MAX_OFFSET, Place, pack, pack_many, unpack
+from akasha_stream.hot.segment_tables import SegmentTables
 from akasha_stream.settings import DedupeSettings
 from tests.hot.log import Event, Log, Message, OneShard, counters, cut, live, settings_for, state
 from tests.hot.model import Model
@@ -39,7 +44,7 @@ dedupes = st.sampled_from(
         DedupeSettings(window_s=30, near_threshold=1.0),
     ]
 )
-few = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+few = settings(max_examples=8)
 
 
 @few
@@ -75,14 +80,25 @@ def test_any_cutting_of_a_log_stores_what_the_model_says(
     others=st.lists(st.integers(0, 30), max_size=5),
     restarts=st.lists(st.booleans(), min_size=6, max_size=6),
     seal=st.booleans(),
+    piece=st.integers(1, 4),
+    step=st.integers(1, 4),
 )
 def test_reopening_at_any_point_gives_the_same_state(
-    log: Log, edges: list[int], others: list[int], restarts: list[bool], seal: bool
+    *, log: Log, edges: list[int], others: list[int], restarts: list[bool], seal: bool, piece: int, step: int
 ) -> None:
+    """However the rows are cut into pieces when they are read, and those into steps of the fold."""
     dedupe = DedupeSettings(window_s=60, near_threshold=0.999)
     states, tiles = [], []
+    whole = SegmentTables.pieces
+
+    def cut_pieces(tables: SegmentTables, dimensions: int) -> Iterator[pa.Table]:
+        for rows in whole(tables, dimensions):
+            yield from (rows[start : start + piece] for start in range(0, rows.num_rows, piece))
+
     for cuts, again in ((edges, restarts), (others, [False] * 6)):
         with (
+            patch.object(SegmentTables, "pieces", cut_pieces),
+            patch.object(recovery, "FOLD_ROWS", step),
             tempfile.TemporaryDirectory() as folder,
             OneShard(settings_for(Path(folder), seal_rows=8, dedupe=dedupe), seal=seal) as one,
         ):
@@ -113,16 +129,17 @@ def test_acknowledged_digests_are_not_sent_again(log: Log, acked: list[int], edg
         with OneShard(settings_for(Path(folder) / "some", seal_rows=8), seal=False) as one:
             for (low, high), count in zip(cut(log, edges), acked, strict=False):
                 log.apply(one.shard, low, high)
+                one.shard.fold_windows()
                 pending = one.shard.pending_digests(count)
                 one.shard.digests_acknowledged(len(pending))
                 sent += [each.value() for each in pending]
                 one.reopen()
             log.apply(one.shard)
+            one.shard.fold_windows()
             assert sent + [each.value() for each in one.shard.pending_digests(1000)] == everything
 
 
 @given(log=logs, rows=st.integers(3, 12), age=st.integers(1, 15))
-@settings(deadline=None)
 def test_segments_tile_the_log_wherever_batches_end(log: Log, rows: int, age: int) -> None:
     cutter = SegmentCutter(rows, age * 1000)
     count, first, starts = 0, None, [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ from akasha_stream.hot import durable
 from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
 from tests.hot.log import (
+    BUILT_S,
     Event,
     Log,
     Message,
@@ -32,6 +34,8 @@ from tests.hot.log import (
 )
 
 REAL = Path(__file__).parents[1] / "data" / "real-events.parquet"
+# A process for each index: slow.
+WITH_AND_WITHOUT_INDEX = pytest.mark.parametrize("index", [pytest.param(True, marks=pytest.mark.slow), False])
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +71,9 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[OneShard, N
 def test_duckdb_says_that_it_uses_the_index(real: tuple[OneShard, NDArray[np.float32]]) -> None:
     index = real[0].shard.segments[0].index
     assert index is not None
-    assert "HNSW_INDEX_SCAN" in index.explain(real[1][0], 10)
+    plan = index.explain(real[1][0], 10)
+    assert "HNSW_INDEX_SCAN" in plan
+    assert "JOIN" not in plan, "late materialisation scans the whole table"
 
 
 def test_index_finds_the_nearest_real_vectors(real: tuple[OneShard, NDArray[np.float32]]) -> None:
@@ -119,7 +125,7 @@ def test_masks_made_while_sealing_come_along(tmp_path: Path, step: str) -> None:
         assert live(one.shard) == found
 
 
-@pytest.mark.parametrize("index", [True, False])
+@WITH_AND_WITHOUT_INDEX
 def test_a_deleted_arrow_file_is_made_again(tmp_path: Path, index: bool) -> None:
     with OneShard(settings_for(tmp_path, seal_rows=5, build_indexes=index)) as one:
         small_log().apply(one.shard)
@@ -135,13 +141,22 @@ def test_a_deleted_arrow_file_is_made_again(tmp_path: Path, index: bool) -> None
         assert state(one.shard) == before
 
 
+@pytest.fixture(scope="module")
+def closed_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data of a worker that ended: three sealed segments with their indexes, a growing one. To be copied."""
+    folder = tmp_path_factory.mktemp("closed")
+    with OneShard(settings_for(folder, seal_rows=5, build_indexes=True)) as one:
+        small_log().apply(one.shard)
+        one.sealed()
+        one.shard._file.checkpoint_and_close()  # type: ignore[union-attr]
+    return folder
+
+
 @pytest.mark.parametrize("kind", ["arrow", "sealed.duckdb", "growing.duckdb"])
 @pytest.mark.parametrize("damage", ["garbage", "cut", "empty"])
-def test_a_damaged_file_is_named(tmp_path: Path, kind: str, damage: str) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, closed_folder: Path, kind: str, damage: str) -> None:
+    shutil.copytree(closed_folder, tmp_path, dirs_exist_ok=True)
     one = OneShard(settings_for(tmp_path, seal_rows=5, build_indexes=True))
-    small_log().apply(one.shard)
-    one.sealed()
-    one.shard._file.checkpoint_and_close()  # type: ignore[union-attr]
     one.close()
     path = min(one.folder.glob(f"*.{kind}"))
     whole = path.read_bytes()
@@ -190,7 +205,7 @@ def test_a_second_process_is_kept_out(tmp_path: Path) -> None:
     ShardStore(settings, "topic").close_all()
 
 
-@pytest.mark.parametrize("index", [True, False])
+@WITH_AND_WITHOUT_INDEX
 def test_a_segment_without_rows_is_sealed(tmp_path: Path, index: bool) -> None:
     with OneShard(settings_for(tmp_path, seal_rows=20, build_indexes=index)) as one:
         log = small_log(10)
@@ -243,6 +258,7 @@ def test_a_recreated_topic_keeps_old_rows_and_takes_the_same_offsets_anew(tmp_pa
         assert (one.shard.epoch, one.shard.next_offset) == (1, 2)
 
 
+@pytest.mark.slow
 def test_a_shard_that_lost_its_youngest_file_goes_on_after_the_one_before(tmp_path: Path) -> None:
     log = small_log(20)
     with OneShard(settings_for(tmp_path / "whole", seal_rows=5)) as whole:
@@ -282,7 +298,7 @@ def test_a_closed_shard_opens_again_in_the_same_store_while_a_search_holds_its_v
     try:
         shard = store.open(0, Incarnation())
         small_log(12).apply(shard)
-        assert store.wait_sealed(60)
+        assert store.wait_sealed(BUILT_S)
         held = store.views()
         expected = live(shard)
         store.close(0)
@@ -315,7 +331,7 @@ def test_closing_leaves_no_thread_and_no_open_file(tmp_path: Path) -> None:
     store = ShardStore(settings_for(tmp_path, seal_rows=5, build_indexes=True), "topic")
     shard = store.open(3, Incarnation())
     small_log(12).apply(shard)
-    assert store.wait_sealed(60)
+    assert store.wait_sealed(BUILT_S)
     assert open_files()
     store.close_all()
     assert open_files() == []

@@ -14,7 +14,7 @@ from akasha_stream.hot.store import ShardStore
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.search.query import SearchRequest
 from akasha_stream.settings import DedupeSettings, SearchSettings
-from tests.hot.log import Event, Log, Message, live, settings_for, vector_of
+from tests.hot.log import BUILT_S, Event, Log, Message, live, settings_for, vector_of
 
 D = 64
 ROWS = 900
@@ -33,7 +33,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ShardStore]:
     shard = store.open(0, Incarnation())
     log = Log.of([Message(tuple(events[at : at + 8])) for at in range(0, ROWS, 8)])
     log.apply(shard)
-    assert store.wait_sealed(60)
+    assert store.wait_sealed(BUILT_S)
     changes = [
         Message((Event(each.system, each.event_id, "new", vector=3 * (i + ROWS), delete=i % 20 == 0),))
         for i, each in enumerate(events)

@@ -81,6 +81,16 @@ class Model:
             counters={system: dict(shard.counters[system]) for system in changed},
         )
 
+    def forget(self, partition: int, system: str) -> LookupUpdate:
+        """A batch that has nothing but the control message of a system."""
+        shard = self.shards[partition]
+        previous = shard.watermark
+        shard.live = {key: at for key, at in shard.live.items() if key[0] != system}
+        shard.counters.pop(system, None)
+        shard.position += 1
+        shard.forgets_deletes = True  # a table that is behind this must be built anew
+        return LookupUpdate(partition, previous, shard.watermark, forgotten=[system])
+
     @staticmethod
     def _count(shard: ModelShard, system: str, name: str, n: int) -> None:
         values = shard.counters.setdefault(system, {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
 from redis.asyncio import Redis
 
@@ -18,13 +16,6 @@ from akasha_stream.settings import RedisSettings
 from tests.lookups.model import Model, client_of, new_keys, running, settled
 
 PARTITIONS = 4
-
-
-@pytest.fixture
-async def client(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    client = client_of(valkey)
-    yield client
-    await client.aclose()
 
 
 @pytest.fixture

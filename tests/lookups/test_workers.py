@@ -25,13 +25,6 @@ def worker(name: str) -> Worker:
     return Worker(name, "host", f"http://{name}:8470", 42, "0.1.0", started_at=now, heartbeat_at=now)
 
 
-@pytest.fixture
-async def client(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    client = client_of(valkey)
-    yield client
-    await client.aclose()
-
-
 @asynccontextmanager
 async def beating(client: Redis, keys: Keys, name: str, owned: list[int]) -> AsyncIterator[asyncio.Task[None]]:
     registry = WorkerRegistry(client, keys, HEARTBEAT_S, worker(name), lambda: owned)

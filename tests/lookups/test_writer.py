@@ -6,28 +6,15 @@ import asyncio
 import os
 import random
 import signal
-from collections.abc import AsyncIterator
 
 import pytest
 from redis.asyncio import Redis
 
 from akasha_stream.embedded import ValkeyServer
 from akasha_stream.lookups.tables import Keys, Watermark
-from tests.lookups.model import Model, assert_equal, client_of, new_keys, running, settled, table_of, until
+from tests.lookups.model import Model, assert_equal, client_of, running, settled, table_of, until
 
 pytestmark = pytest.mark.valkey
-
-
-@pytest.fixture
-async def client(valkey: ValkeyServer) -> AsyncIterator[Redis]:
-    client = client_of(valkey)
-    yield client
-    await client.aclose()
-
-
-@pytest.fixture
-def keys() -> Keys:
-    return new_keys()
 
 
 def names(n: int, start: int = 0) -> list[str]:

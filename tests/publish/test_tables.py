@@ -9,7 +9,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from akasha_stream.errors import ValidationError
@@ -116,7 +116,6 @@ def test_defaults_fill_columns_that_are_not_there_and_nulls() -> None:
     assert all(abs((datetime.now(UTC) - row["created_at"]).total_seconds()) < 60 for row in rows)
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from(["a", "b", "c"]), st.integers(0, 400)), max_size=60),
     st.integers(1, 9),

@@ -13,8 +13,9 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from akasha_stream.hot.segment import GONE, NEVER
 from akasha_stream.partitioner import partition_of
-from akasha_stream.search.segment import NearestIndex, StoredRow, SystemCodes
+from akasha_stream.search.segment import NearestIndex, StoredRow, SystemCodes, Tier
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -53,6 +54,7 @@ class MemorySegment:
     live: NDArray[np.bool_]
     systems: NDArray[np.int32]
     created_at: NDArray[np.int64]
+    appended_at: NDArray[np.int64]
     inverse_norms: NDArray[np.float32]
     index: NearestIndex | None
     sealed: bool
@@ -60,7 +62,21 @@ class MemorySegment:
     table: pa.Table
     first_position: int
     on_texts: Callable[[], None] | None = None
+    positions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    """Empty: from first_position on"""
     texts_asked: int = 0
+
+    def __post_init__(self) -> None:
+        if not len(self.positions):
+            self.positions = np.arange(self.first_position, self.first_position + self.rows, dtype=np.int64)
+
+    @property
+    def tier(self) -> Tier:
+        return "local"
+
+    @property
+    def ended(self) -> NDArray[np.int64]:
+        return np.where(self.live, NEVER, GONE)
 
     def vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         taken: NDArray[np.float32] = self.data[rows]
@@ -68,7 +84,7 @@ class MemorySegment:
 
     def texts(self, rows: Sequence[int]) -> list[StoredRow]:
         self.texts_asked += len(rows)
-        columns = self.table.take(list(rows)).to_pydict()
+        columns = self.table.take(pa.array(rows, pa.int64())).to_pydict()
         if self.on_texts is not None:
             self.on_texts()
         return [
@@ -82,7 +98,7 @@ class MemorySegment:
                 partition=self.partition,
                 offset=self.first_position + row,
                 index=0,
-                position=self.first_position + row,
+                position=int(self.positions[row]),
             )
             for i, row in enumerate(rows)
         ]
@@ -150,6 +166,7 @@ class MemoryStore:
             live=np.ones(len(data), np.bool_),
             systems=np.array([self.codes.code(s) for s in systems], np.int32),
             created_at=created_at,
+            appended_at=created_at,
             inverse_norms=(1 / norms).astype(np.float32),
             index=ExactIndex(data / norms[:, None]) if indexed else None,
             sealed=indexed,
@@ -180,9 +197,21 @@ class MemoryStore:
     def partitions(self) -> int:
         return self._partitions
 
+    def forgets(self) -> dict[int, list[int]]:
+        return {}
+
     def find(self, source_system: str, event_id: str) -> tuple[MemorySegment, int] | None:
         place = self._place.get((source_system, event_id))
         return None if place is None or place[0].partition not in self._owned else place
+
+    def written_at(self, partition: int, source_system: str, event_id: str) -> int | None:
+        times = (
+            int(segment.appended_at[row])
+            for segment in self.views([partition])
+            for row, text in enumerate(segment.texts(range(segment.rows)))
+            if (text.source_system, text.event_id) == (source_system, event_id)
+        )
+        return max(times, default=None)
 
     def at(self, partition: int, position: int) -> tuple[MemorySegment, int] | None:
         for segment in self.views([partition]):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from akasha_stream.search.engine import SearchEngine
@@ -65,7 +65,6 @@ def filters(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("index", ["auto", "exact", "codes", "hnsw"])
-@settings(max_examples=120, deadline=None)
 @given(
     batches=st.lists(st.tuples(st.lists(rows, max_size=25), st.booleans()), max_size=5),
     query=vectors,

@@ -121,7 +121,7 @@ async def test_data_and_cluster_survive_a_stop_and_a_new_start_elsewhere(tmp_pat
 @pytest.mark.slow
 def test_two_on_the_same_data(tmp_path: Path) -> None:
     with own_kafka(tmp_path) as kafka:
-        with pytest.raises(ServerStartError, match=r"(?s)kafka ended with exit code 1.*lock"):
+        with pytest.raises(ServerStartError, match="another one is running on"):
             KafkaServer.start(tmp_path)
         assert kafka_brokers(kafka.port) == 1
 

@@ -64,13 +64,18 @@ def unique_name(stem: str) -> str:
 
 
 async def create_topic(
-    bootstrap_servers: str, name: str, *, partitions: int = PARTITIONS, config: Mapping[str, str] | None = None
+    bootstrap_servers: str,
+    name: str,
+    *,
+    partitions: int = PARTITIONS,
+    config: Mapping[str, str] | None = None,
+    copies: int = 1,
 ) -> None:
     """Create it and wait until every partition has a leader (on Kafka some 20 ms after the answer)."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap_servers)
     await admin.start()
     try:
-        answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=dict(config or {}))])
+        answer = await admin.create_topics([NewTopic(name, partitions, copies, topic_configs=dict(config or {}))])
         # aiokafka does not raise for a topic that was refused.
         for _, code, *message in answer.topic_errors:
             assert code == 0, f"topic {name} was not created: error {code} {message}"

@@ -30,7 +30,7 @@ def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None)
         ("hot:\n  seal_row: 5", "akasha-stream.yml:2: hot.seal_row: no such key; did you mean hot.seal_rows?"),
         ("seal_rows: 5", "akasha-stream.yml:1: seal_rows: no such key; did you mean hot.seal_rows?"),
         ("hott: {}", "akasha-stream.yml:1: hott: no such key; did you mean hot?"),
-        ("http: {zzz: 1}", "akasha-stream.yml:1: http.zzz: no such key; allowed: host, port"),
+        ("http: {zzz: 1}", "akasha-stream.yml:1: http.zzz: no such key; allowed: host, port, advertised_url"),
         ("hot:\n  seal_rows: many", "akasha-stream.yml:2: hot.seal_rows: found 'many'; allowed: a whole number ≥ 100"),
         ("hot: {seal_rows: 5}", "akasha-stream.yml:1: hot.seal_rows: found 5; allowed: a whole number ≥ 100"),
         ("hot: {seal_rows: 100.5}", "akasha-stream.yml:1: hot.seal_rows: found 100.5; allowed: a whole number ≥ 100"),
@@ -46,7 +46,10 @@ def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None)
             "dedupe: {near_threshold: 2}",
             "akasha-stream.yml:1: dedupe.near_threshold: found 2; allowed: a number > 0, ≤ 1 or null",
         ),
-        ("http: 8470", "akasha-stream.yml:1: http: found 8470; allowed: a mapping with the keys host, port"),
+        (
+            "http: 8470",
+            "akasha-stream.yml:1: http: found 8470; allowed: a mapping with the keys host, port, advertised_url",
+        ),
         ("redaction: {patterns: {a: 1}}", "akasha-stream.yml:1: redaction.patterns.a: found 1; allowed: text"),
         ("redis: {enabled: maybe}", "akasha-stream.yml:1: redis.enabled: found 'maybe'; allowed: true or false"),
         (

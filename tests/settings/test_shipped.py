@@ -22,8 +22,13 @@ UNSET = {
     ("topics", "definitions"),
     ("dedupe", "near_threshold"),
     ("ingest", "instance_id"),
+    ("retention", "days"),
+    ("tier_policy", "cold_after_s"),
+    ("tier_policy", "hot_max_bytes"),
+    ("tier_policy", "warm_max_bytes"),
     ("embedder", "url"),
     ("embedder", "factory"),
+    ("http", "advertised_url"),
 }
 
 
@@ -75,7 +80,8 @@ def test_the_wheel_carries_settings_and_topics(tmp_path: Path) -> None:
         archive.extractall(tmp_path / "installed")
     code = (
         "import akasha_stream.settings as s; from akasha_stream.topics.definition import definitions;"
-        "print(s.__file__); print(len(definitions(s.Settings.load())))"
+        "from akasha_stream.storage import StorageSettings;"
+        "print(s.__file__); print(len(definitions(s.Settings.load()))); print(*StorageSettings.load().tiers.values())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -85,6 +91,7 @@ def test_the_wheel_carries_settings_and_topics(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    file, count = done.stdout.split()
+    file, count, *tiers = done.stdout.split()
     assert file.startswith(str(tmp_path / "installed"))
     assert count == "3"
+    assert tiers == ["s3-hot", "s3-warm", "s3-cold"]

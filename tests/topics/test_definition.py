@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from akasha_stream.configuration.places import shipped
+from akasha_stream.dlq import letter
 from akasha_stream.errors import SettingsError
 from akasha_stream.events import dead_letters
 from akasha_stream.events.bundles import CONTENT_TYPE, headers, wire_schema
@@ -55,7 +56,7 @@ def test_the_schemas_are_those_of_the_code() -> None:
     assert {name for name, _ in headers("arrow", "s", "b")} == set(embeddings.headers)
 
     ours = {getattr(dead_letters, name) for name in ("REASON", "DETAIL", "TOPIC", "PARTITION", "OFFSET", "TIMESTAMP")}
-    ours |= {dead_letters.EVENTS, dead_letters.INDEX, dead_letters.LEFT_OUT}
+    ours |= {dead_letters.EVENTS, dead_letters.INDEX, dead_letters.LEFT_OUT, letter.MARK, letter.MARK_TO}
     assert set(by_role()["dead_letters"].headers) == ours
 
     digests = by_role()["digests"]

@@ -19,13 +19,44 @@ import httpx
 ROOT = Path(__file__).parents[2]
 
 
-class WorkerProcess:
+class WorkerApi:
+    """What a worker at `url` answers."""
+
+    url = ""
+
+    async def get(self, path: str) -> httpx.Response:
+        # verify=False: reading the system's certificates takes longer than most of these requests.
+        async with httpx.AsyncClient(base_url=self.url, timeout=20, verify=False) as client:
+            return await client.get(path)
+
+    async def health(self) -> dict[str, Any]:
+        """component → {"ok": …, "detail": …, "required": …}"""
+        components: dict[str, Any] = (await self.get("/health/ready")).json()["components"]
+        return components
+
+    async def event(self, system: str, event_id: str) -> dict[str, Any] | None:
+        response = await self.get(f"/v1/events/{system}/{event_id}")
+        if response.status_code == 404:
+            return None
+        answer: dict[str, Any] = response.raise_for_status().json()
+        return answer
+
+    async def search(self, **request: Any) -> dict[str, Any]:
+        async with httpx.AsyncClient(base_url=self.url, timeout=60, verify=False) as client:
+            response = await client.post("/v1/search", json=request)
+        assert response.status_code == 200, response.text
+        answer: dict[str, Any] = response.json()
+        return answer
+
+
+class WorkerProcess(WorkerApi):
     """`async with WorkerProcess(overrides, log) as worker:`; what still runs at the end is killed."""
 
-    def __init__(self, overrides: Mapping[str, object], log: Path) -> None:
+    def __init__(self, overrides: Mapping[str, object], log: Path, variables: Mapping[str, str] | None = None) -> None:
+        """`variables`: of its environment, besides ours."""
+        self._variables = dict(variables or {})
         self.overrides = {"http.port": 0, "logging.format": "json", "embedder.kind": "none", **overrides}
         self.log = log
-        self.url = ""
         self.ready_s = 0.0
         self._process: subprocess.Popen[str] | None = None
 
@@ -35,7 +66,7 @@ class WorkerProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.worker.run_worker", json.dumps(self.overrides)],
                 cwd=ROOT,
-                env={**os.environ, "PYTHONFAULTHANDLER": "1"},
+                env={**os.environ, "PYTHONFAULTHANDLER": "1", **self._variables},
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -88,30 +119,6 @@ class WorkerProcess:
 
     def logged(self) -> str:
         return self.log.read_text()
-
-    async def get(self, path: str) -> httpx.Response:
-        # verify=False: reading the system's certificates takes longer than most of these requests.
-        async with httpx.AsyncClient(base_url=self.url, timeout=20, verify=False) as client:
-            return await client.get(path)
-
-    async def health(self) -> dict[str, Any]:
-        """component → {"ok": …, "detail": …, "required": …}"""
-        components: dict[str, Any] = (await self.get("/health/ready")).json()["components"]
-        return components
-
-    async def event(self, system: str, event_id: str) -> dict[str, Any] | None:
-        response = await self.get(f"/v1/events/{system}/{event_id}")
-        if response.status_code == 404:
-            return None
-        answer: dict[str, Any] = response.raise_for_status().json()
-        return answer
-
-    async def search(self, **request: Any) -> dict[str, Any]:
-        async with httpx.AsyncClient(base_url=self.url, timeout=60, verify=False) as client:
-            response = await client.post("/v1/search", json=request)
-        assert response.status_code == 200, response.text
-        answer: dict[str, Any] = response.json()
-        return answer
 
     async def __aenter__(self) -> Self:
         return await self.start()

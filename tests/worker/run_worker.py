@@ -1,12 +1,13 @@
 """A worker as a process of its own, to be killed: `python -m tests.worker.run_worker '{"hot.data_dir": …}'`.
 
-Prints one JSON line when it is ready. SIGTERM stops it in order.
+Prints one JSON line when it is ready. SIGTERM stops it in order. With KILL_AT it dies at that step (hot/durable.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 from akasha_stream.settings import Settings
 from akasha_stream.worker import Worker
+from tests.dying import die_at
 
 
 async def main() -> None:
@@ -38,6 +40,9 @@ async def main() -> None:
 
 if __name__ == "__main__":
     from akasha_stream.logs import configure
+
+    if step := os.environ.get("KILL_AT"):
+        die_at(step)
 
     configure(Settings.load(overrides=json.loads(sys.argv[1])).logging)
     asyncio.run(main())

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from akasha_stream.embedded import Broker
 from akasha_stream.events.model import Event
@@ -32,6 +33,8 @@ class Stage:
     model: Model = field(default_factory=Model)
     token: str = ""
     """Freshness token of what was published last."""
+    variables: dict[str, str] = field(default_factory=dict)
+    """Of the workers' environment, besides ours."""
 
     @classmethod
     async def make(
@@ -61,6 +64,20 @@ class Stage:
         found.update({name.replace("__", "."): value for name, value in overrides.items()})
         return cls(broker, folder, found, topic, partitions)
 
+    @classmethod
+    async def spilling(cls, broker: Broker, folder: Path, **overrides: Any) -> Stage:
+        """Whose segments are sealed every second, and leave for object stores that are folders."""
+        spilling: dict[str, Any] = {
+            "hot__seal_age_s": 1.0,
+            "hot__build_indexes": False,
+            "tiers__enabled": True,
+            "tiers__keep_local_s": 0,
+            "tiers__keep_local_rows": 0,
+        }
+        stage = await cls.make(broker, folder, **{**spilling, **overrides})
+        stage.variables["AKASHA_STORAGE_SETTINGS"] = folder_tiers(folder)
+        return stage
+
     @property
     def settings(self) -> Settings:
         return Settings.load(overrides=self.overrides)
@@ -71,7 +88,7 @@ class Stage:
 
     def worker(self, name: str = "worker", **overrides: object) -> WorkerProcess:
         changed = {each.replace("__", "."): value for each, value in overrides.items()}
-        return WorkerProcess({**self.overrides, **changed}, self.folder / f"{name}.log")
+        return WorkerProcess({**self.overrides, **changed}, self.folder / f"{name}.log", self.variables)
 
     async def publish(self, events: Sequence[Event]) -> list[Delivery]:
         async with EventPublisher(self.settings) as publisher:
@@ -123,12 +140,24 @@ class Stage:
         assert_same(found, self.model.rows() if expected is None else dict(expected))
 
 
+def folder_tiers(folder: Path) -> str:
+    """Settings of object stores that are folders."""
+    file = folder / "akasha-storage.yml"
+    tiers = "\n".join(
+        f"  local-{tier}: {{provider: local, root: {folder / 'objects'}, bucket_name: {tier}, tier: {tier}}}"
+        for tier in ("hot", "warm")
+    )
+    file.write_text(f"storage:\n  tiers: {{hot: local-hot, warm: local-warm}}\n{tiers}\n")
+    return str(file)
+
+
 def rows_of(store: ShardStore) -> dict[Identity, Row]:
     found: dict[Identity, Row] = {}
     for view in store.views():
         for row in view.texts([place for place in range(view.rows) if view.live[place]]):
             identity = (row.source_system, row.event_id)
             assert identity not in found, f"{identity} has two live rows: {found[identity]} and {row}"
+            assert row.content is not None
             found[identity] = Row((row.partition, row.offset, row.index), row.content)
     return found
 

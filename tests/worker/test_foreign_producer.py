@@ -17,7 +17,9 @@ pytestmark = pytest.mark.kafka
 LINE = Path(__file__).parents[2] / "docs" / "examples" / "event.line"
 
 
-@pytest.mark.parametrize("with_headers", [False, True], ids=["no headers", "headers"])
+@pytest.mark.parametrize(
+    "with_headers", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["no headers", "headers"]
+)
 async def test_the_documented_example_from_the_console_producer_is_found(
     kafka: Broker, tmp_path: Path, *, with_headers: bool
 ) -> None:

@@ -9,14 +9,16 @@ from tests.worker.found import PublishedEventsAreFound
 
 
 class TestOnTheEmbeddedBroker(PublishedEventsAreFound):
-    @pytest.fixture
-    def server(self, tansu: TansuServer) -> Broker:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, tansu: TansuServer) -> Broker:
         return tansu
 
 
 @pytest.mark.kafka
 @pytest.mark.slow
 class TestOnKafka(PublishedEventsAreFound):
-    @pytest.fixture
-    def server(self, kafka: Broker) -> Broker:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def server(cls, kafka: Broker) -> Broker:
         return kafka

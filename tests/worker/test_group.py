@@ -18,8 +18,8 @@ pytestmark = [pytest.mark.kafka, pytest.mark.slow]
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 async def test_two_workers_share_the_partitions_and_one_takes_over(kafka: Broker, tmp_path: Path, how: str) -> None:
-    """Each owns two of four; an answer that lacks the other's says so; the one that stays has all events."""
-    stage = await Stage.make(kafka, tmp_path)
+    """Each owns two of four and answers for all; the one that stays has all events."""
+    stage = await Stage.make(kafka, tmp_path, ingest__session_timeout_s=6.0)
     maker = Maker(12)
     first = stage.worker("first", hot__data_dir=str(tmp_path / "first"))
     second = stage.worker("second", hot__data_dir=str(tmp_path / "second"))
@@ -27,22 +27,14 @@ async def test_two_workers_share_the_partitions_and_one_takes_over(kafka: Broker
         await until_owned(first, 2)
         await until_owned(second, 2)
         await stage.publish(maker.mixed(600))
-        await asyncio.gather(stage.until_searchable(first), stage.until_searchable(second))
         events = maker.new(60)
         await stage.publish(events)
-        await asyncio.gather(stage.until_searchable(first), stage.until_searchable(second))
-        owners = set()
         for event in events:
-            hits = []
             for worker in (first, second):
                 answer = await worker.search(vector=event.embedding.tolist(), k=1, after=stage.token)
-                assert not answer["complete"]
-                assert {each["reason"] for each in answer["incomplete"]} == {"partition_not_owned"}
-                assert len(answer["incomplete"]) == 2
-                hits.append([hit["event_id"] for hit in answer["hits"]] == [event.event_id])
-            assert sorted(hits) == [False, True]
-            owners.add(hits.index(True))
-        assert owners == {0, 1}
+                assert answer["complete"], answer["incomplete"]
+                assert answer["hits"][0]["event_id"] == event.event_id
+                assert {plan["partition"] for plan in answer["plan"]} == {0, 1, 2, 3}
         if how == "stopped":
             await first.stop()
         else:
@@ -92,3 +84,21 @@ async def until_owned(worker: WorkerProcess, count: int) -> None:
             return
         assert time.monotonic() < deadline, f"owns {owned}, not {count}\n{worker.logged()[-3000:]}"
         await asyncio.sleep(0.1)
+
+
+async def test_a_worker_that_is_one_too_many_is_ready_and_takes_over(kafka: Broker, tmp_path: Path) -> None:
+    stage = await Stage.make(kafka, tmp_path, partitions=1)
+    first = stage.worker("first", hot__data_dir=str(tmp_path / "first"))
+    second = stage.worker("second", hot__data_dir=str(tmp_path / "second"))
+    async with first:
+        await until_owned(first, 1)
+        async with second:
+            assert (await second.get("/health/ready")).status_code == 200
+            await until_owned(second, 0)
+            events = Maker(14).new(50)
+            await stage.publish(events)
+            first.kill()
+            await until_owned(second, 1)
+            await stage.until_searchable(second)
+            assert await second.event(events[7].source_system, events[7].event_id) is not None
+            await second.stop()

@@ -34,7 +34,7 @@ type Origin = tuple[int, int]
 
 @pytest.mark.kafka
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 async def test_malformed_messages_are_dead_letters_and_every_good_event_is_stored(
     kafka: Broker, tmp_path: Path
 ) -> None:

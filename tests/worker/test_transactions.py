@@ -17,6 +17,7 @@ from tests.worker.stage import Stage
 pytestmark = pytest.mark.kafka
 
 
+@pytest.mark.slow
 async def test_committed_transactions_are_stored_and_aborted_ones_are_not(kafka: Broker, tmp_path: Path) -> None:
     """Control records and aborted messages are gaps: ranges tile by next-offset, not by counting records."""
     stage = await Stage.make(kafka, tmp_path, partitions=1, hot__seal_rows=100)

@@ -1,0 +1,25 @@
+"""GET /metrics: the figures of this worker, for Prometheus."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from fastapi import FastAPI, Response
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def add_metrics(app: FastAPI, exposition: Callable[[], bytes]) -> None:
+    """`exposition`: the text, made in a thread."""
+
+    @app.get(
+        "/metrics",
+        tags=["operation"],
+        summary="Figures of this worker, as Prometheus reads them",
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+        response_class=Response,
+    )
+    async def metrics() -> Response:
+        # The media type by hand: FastAPI would add a second charset.
+        return Response(await asyncio.to_thread(exposition), headers={"content-type": CONTENT_TYPE})

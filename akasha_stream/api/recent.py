@@ -1,0 +1,33 @@
+"""GET /v1/events: the newest events, in pages."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import FastAPI, Query, Response
+
+from akasha_stream.api.responses import of_model
+from akasha_stream.search.query import MOST_RECENT, RecentEvents, RecentRequest
+
+
+def add_recent(
+    app: FastAPI,
+    recent: Callable[[RecentRequest], Awaitable[RecentEvents]],
+    problems: dict[int | str, dict[str, Any]],
+) -> None:
+    @app.get(
+        "/v1/events",
+        tags=["events"],
+        summary="The newest events, by their own time",
+        description="The newest first, in pages: `next` is the `cursor` of the one behind.",
+        responses={200: {"model": RecentEvents}, **problems},
+    )
+    async def events(
+        system: Annotated[
+            list[str] | None, Query(description="only of this source system; may be repeated", max_length=100)
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_RECENT)] = 20,
+        cursor: Annotated[str | None, Query(description="`next` of the page before", max_length=64)] = None,
+    ) -> Response:
+        return of_model(await recent(RecentRequest(systems=system or [], limit=limit, cursor=cursor)))

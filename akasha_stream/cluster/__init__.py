@@ -1,0 +1,1 @@
+"""Searches over the partitions of all workers: whoever is asked asks the owners of the others."""

@@ -1,0 +1,1 @@
+"""What an operator asks of a running system, measured from outside: its workers, its lag, its state."""

@@ -1,0 +1,166 @@
+"""What do two workers store a second, against one, on the same machine with the broker on it?
+
+    uv run python -m benchmarks.scale --events 300000 --json
+
+The workers are there first, each with its equal share of the partitions. Then N events are written in one transaction
+of Kafka: they lie in the log, and nobody reads them until it commits. The clock runs from the commit to the moment
+when all rows are stored. Each number of workers has a topic, a group and data directories of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from aiokafka import AIOKafkaProducer
+
+from akasha_stream.events.bundles import headers
+from akasha_stream.settings import Settings
+from akasha_stream.topics.admin import ensure_topics
+from benchmarks.data import Corpus, bundles, load
+from benchmarks.report import end_on_sigterm, show
+from benchmarks.servers import Servers, WorkerProcess, cpu_of, servers, settings_for
+
+POLL_S = 0.05
+TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    wall_s: float
+    worker_cpu_s: float
+    broker_cpu_s: float
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.scale", description=__doc__)
+    parser.add_argument("--events", type=int, default=300_000)
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--systems", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=1, help="of one worker, then two; the medians count")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true")
+    given = parser.parse_args(argv)
+    if given.partitions % 2 or given.events < 1 or given.rounds < 1:
+        parser.error("--partitions must be even, --events and --rounds at least 1")
+    return given
+
+
+def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
+    corpus = load(given.seed)
+    found: dict[int, list[Measured]] = {1: [], 2: []}
+    for _ in range(given.rounds):
+        for workers, measured in found.items():
+            # A broker of its own: the page cache and the heap of one that has worked are no fair start.
+            with servers("kafka") as running, tempfile.TemporaryDirectory(prefix="akasha-scale-") as folder:
+                measured.append(_once(running, Path(folder), given, corpus, workers))
+                versions = running.versions
+    one, two = (sorted(each, key=lambda m: m.wall_s)[len(each) // 2] for each in (found[1], found[2]))
+    figures: dict[str, object] = {"data": corpus.name, "events": given.events}
+    for name, each in (("one", one), ("two", two)):
+        figures |= {
+            f"{name}_wall_s": round(each.wall_s, 3),
+            f"{name}_events_per_s": round(given.events / each.wall_s),
+            f"{name}_cpu_us_per_event": round(each.worker_cpu_s / given.events * 1e6, 2),
+            f"{name}_kafka_cpu_us_per_event": round(each.broker_cpu_s / given.events * 1e6, 2),
+        }
+    figures |= {
+        "speedup": round(one.wall_s / two.wall_s, 3),
+        "cpu_ratio": round(two.worker_cpu_s / one.worker_cpu_s, 3),
+    }
+    return figures, versions
+
+
+def _once(running: Servers, folder: Path, given: argparse.Namespace, corpus: Corpus, workers: int) -> Measured:
+    settings = settings_for(running, folder / "unused", given.partitions)
+    asyncio.run(ensure_topics(settings))
+    share = given.partitions // workers
+    with contextlib.ExitStack() as stack:
+        running_workers = [
+            stack.enter_context(WorkerProcess(running, folder / f"data-{n}", folder / f"worker-{n}.log", {}))
+            for n in range(workers)
+        ]
+        _wait(lambda: all(_owned(worker) == share for worker in running_workers), running_workers)
+        return asyncio.run(_measure(running, settings, given, corpus, running_workers))
+
+
+async def _measure(
+    running: Servers, settings: Settings, given: argparse.Namespace, corpus: Corpus, workers: list[WorkerProcess]
+) -> Measured:
+    broker = psutil.Process(running.broker_pid)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=running.bootstrap_servers,
+        transactional_id="scale",
+        transaction_timeout_ms=600_000,
+        max_batch_size=900_000,
+        max_request_size=1_000_000,
+        linger_ms=5,
+    )
+    await producer.start()
+    try:
+        await producer.begin_transaction()
+        places: dict[str, int] = {}
+        sent: list[asyncio.Future[object]] = []
+        for table in corpus.tables(given.events, given.systems):
+            for number, (system, value, _) in enumerate(bundles(table)):
+                # Not by the key: every partition shall have the same share.
+                partition = places.setdefault(system, len(places) % given.partitions)
+                named = headers("arrow", system, f"{len(sent)}-{number}")
+                sent.append(
+                    await producer.send(
+                        settings.topics.embeddings, value, key=system.encode(), partition=partition, headers=named
+                    )
+                )
+        await asyncio.gather(*sent)
+        await asyncio.sleep(2.0)  # what the broker still does for the writes is none of the reading
+        before = [cpu_of(worker.process).own for worker in workers]
+        broker_before = _seconds(broker)
+        began = time.monotonic()
+        await producer.commit_transaction()
+        await asyncio.to_thread(_wait, lambda: sum(_rows(worker) for worker in workers) >= given.events, workers)
+        wall_s = time.monotonic() - began
+        cpu_s = sum(cpu_of(worker.process).own for worker in workers) - sum(before)
+        return Measured(wall_s, cpu_s, _seconds(broker) - broker_before)
+    finally:
+        await producer.stop()
+
+
+def _owned(worker: WorkerProcess) -> int:
+    stats = worker.get("/v1/stats")
+    return -1 if stats is None else len(stats["partitions_owned"])
+
+
+def _rows(worker: WorkerProcess) -> int:
+    stats = worker.get("/v1/stats")
+    return 0 if stats is None else int(stats["rows"])
+
+
+def _seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def _wait(met: Callable[[], bool], workers: Sequence[WorkerProcess]) -> None:
+    began = time.monotonic()
+    while not met():
+        if time.monotonic() - began > TIMEOUT_S:
+            raise RuntimeError(f"not within {TIMEOUT_S:g} s:\n" + "\n".join(worker.tail() for worker in workers))
+        time.sleep(POLL_S)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    end_on_sigterm()
+    given = arguments(argv)
+    figures, versions = run(given)
+    show("scale", given, figures, versions, as_json=given.json)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""A schedule for each kind of fault; and the harness finds the product broken that was broken on purpose."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.chaos.__main__ import run
+from tests.chaos.broken import BROKEN
+from tests.chaos.history import Maker, as_upsert
+from tests.chaos.plan import COMMIT_STEPS, Fault, plan_of
+
+SEEDS = range(1, 200)
+
+
+def test_a_seed_always_gives_the_same_plan_and_the_same_events() -> None:
+    assert [plan_of(seed) for seed in SEEDS] == [plan_of(seed) for seed in SEEDS]
+    assert len({str(plan_of(seed).steps) for seed in SEEDS}) == len(SEEDS)
+    first, second = Maker(3).mixed(50), Maker(3).mixed(50)
+    assert [as_upsert(event) for event in first] == [as_upsert(event) for event in second]
+
+
+def test_every_kind_is_drawn_and_the_one_that_is_asked_for_is_there() -> None:
+    drawn = {step.fault for seed in SEEDS for step in plan_of(seed).steps}
+    assert drawn == {None, *Fault}
+    for fault in Fault:
+        assert all(fault in {step.fault for step in plan_of(seed, fault=fault).steps} for seed in SEEDS)
+
+
+def test_a_topic_is_recreated_only_where_its_rows_change_no_hands() -> None:
+    for seed in SEEDS:
+        plan = plan_of(seed, fault=Fault.RECREATE)
+        assert plan.workers == 1
+        assert not {Fault.JOIN, Fault.NEW_DISK} & {step.fault for step in plan.steps}
+
+
+# ── with real servers ────────────────────────────────────────────────────────────────────────────────────
+
+
+@pytest.mark.kafka
+@pytest.mark.valkey
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+async def test_nothing_is_lost_doubled_or_wrong_after_any_kind_of_fault() -> None:
+    """A schedule for each kind at least; docs/testing.md says how to run more of them."""
+    report = await run(plan_of(seed_for(fault), fault=fault) for fault in Fault)
+    assert report.found == []
+    assert report.faults.keys() == set(Fault)
+    assert report.events > 1_000
+
+
+def seed_for(fault: Fault) -> int:
+    """Of a short one that surely comes about: at a step of every batch, with segments to spill."""
+    brokers = 3 if fault in {Fault.LEADER_MOVE, Fault.BROKER_FREEZE} else 1
+    first = 20 * list(Fault).index(fault)  # so that they differ in all else too
+    for seed in range(first, first + 200):
+        plan = plan_of(seed, fault=fault)
+        texts = {step.text for step in plan.steps if step.fault is fault}
+        match fault:
+            case Fault.KILL_AT_STEP | Fault.FREEZE_AT_STEP:
+                sure = texts <= set(COMMIT_STEPS)
+            case Fault.STORE:
+                events = sum(step.number for step in plan.steps if step.fault is None)
+                sure = events > 100 * plan.partitions and plan.seal_rows == 100
+                sure = sure and all(step.number == 1 for step in plan.steps if step.fault is fault)
+            case _:
+                sure = True
+        if sure and plan.brokers == brokers and len(plan.steps) <= 5:
+            return seed
+    raise AssertionError(fault)
+
+
+FOUND_BY = {
+    "ack_before_commit": Fault.KILL,
+    "no_fencing": Fault.JOIN,
+    "offset_outside_the_transaction": Fault.KILL_AT_STEP,
+    "put_without_condition": Fault.STORE,
+    "stale_cache": Fault.REDIS_FLUSH,
+}
+
+
+@pytest.mark.kafka
+@pytest.mark.valkey
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+@pytest.mark.long
+@pytest.mark.parametrize("broken", FOUND_BY)
+async def test_what_is_broken_on_purpose_is_found(broken: str) -> None:
+    plans = [plan_of(seed, brokers=1, fault=FOUND_BY[broken]) for seed in range(1, 60)]
+    if broken == "offset_outside_the_transaction":  # between the two it has
+        plans = [plan for plan in plans if any(step.text == "before commit" for step in plan.steps)]
+    report = await run(plans[:8], broken=broken, until_found=True)
+    assert report.found
+
+
+def test_each_way_of_breaking_it_is_looked_for() -> None:
+    assert FOUND_BY.keys() == BROKEN.keys()
