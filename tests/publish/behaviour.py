@@ -125,7 +125,7 @@ class PublisherBehaviour:
 
     async def test_publish_waits_while_too_many_events_are_unacknowledged(self, broker: Broker, topic: str) -> None:
         events = make_events(11, systems=1)
-        settings = settings_for(broker.bootstrap_servers, topic, linger_ms=300, max_in_flight_events=10)
+        settings = settings_for(broker.bootstrap_servers, topic, linger_ms=60_000, max_in_flight_events=10)
         async with EventPublisher(settings) as publisher:
             for event in events[:10]:
                 await publisher.publish(event)
@@ -133,7 +133,10 @@ class PublisherBehaviour:
             await asyncio.sleep(0.05)
             assert not eleventh.done()
             assert publisher.in_flight == 10
-            await (await eleventh)
+            await publisher.flush()  # the acknowledgements let it in
+            sent = await eleventh
+            await publisher.flush()
+            await sent
         assert len(await read_ids(broker.bootstrap_servers, topic)) == 11
 
     async def test_many_publish_at_once_under_back_pressure(self, broker: Broker, topic: str) -> None:
