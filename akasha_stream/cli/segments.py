@@ -1,4 +1,4 @@
-"""The catalog of stored segments: made anew from the tiers, and checked."""
+"""The stored segments, checked. The catalog is made again by: akasha-stream rebuild catalog."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from akasha_stream.cli.context import Output, output, settings
 from akasha_stream.cli.progress import progress_bar
-from akasha_stream.cli.stored import tier_store, tiers_folder
+from akasha_stream.cli.stored import tier_store
 from akasha_stream.errors import SegmentCorrupt, StorageError
 
 if TYPE_CHECKING:
@@ -17,23 +17,6 @@ if TYPE_CHECKING:
 
 command = typer.Typer(help=__doc__, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
-
-
-@command.command()
-def rebuild(ctx: typer.Context, json: Json = False) -> None:
-    """Delete the local copy of the catalog and make it from listings and footers alone; exit code 1 on problems.
-
-    Nothing is lost by it: the footers are read again (one or two requests a segment).
-    """
-    configured, out = settings(ctx), output(json)
-    for file in (tiers_folder(configured) / "footers").glob("footers-*.json"):
-        file.unlink(missing_ok=True)
-
-    async def run() -> list[str]:
-        async with tier_store(configured, topic=None, out=out) as store:
-            return _report(out, store, {})
-
-    _fail_with(asyncio.run(run()))
 
 
 @command.command()
@@ -49,9 +32,9 @@ def check(
 
     async def run() -> list[str]:
         async with tier_store(configured, topic=None, out=out) as store:
-            return _report(out, store, await _read_all(store) if bodies else {})
+            return report(out, store, await _read_all(store) if bodies else {})
 
-    _fail_with(asyncio.run(run()))
+    fail_with(asyncio.run(run()))
 
 
 async def _read_all(store: SegmentStore) -> dict[str, str]:
@@ -74,8 +57,8 @@ async def _read_all(store: SegmentStore) -> dict[str, str]:
     return found
 
 
-def _report(out: Output, store: SegmentStore, damaged: dict[str, str]) -> list[str]:
-    """Print it; the problems, in words."""
+def report(out: Output, store: SegmentStore, damaged: dict[str, str]) -> list[str]:
+    """Print what there is; the problems, in words."""
     from akasha_stream.tiers.copies import leftovers
     from akasha_stream.tiers.tiling import Gap
     from akasha_stream.tiers.words import bytes_in_words
@@ -147,6 +130,7 @@ def _report(out: Output, store: SegmentStore, damaged: dict[str, str]) -> list[s
     return [*unreachable, *gaps, *overlaps, *corrupt]
 
 
-def _fail_with(problems: list[str]) -> None:
+def fail_with(problems: list[str]) -> None:
+    """Raises StorageError where there are any."""
     if problems:
         raise StorageError(f"{len(problems)} problems, the first: {problems[0]}")

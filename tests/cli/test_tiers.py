@@ -258,10 +258,10 @@ def test_compact(on_folders: Path, fill: Fill, akasha: Akasha, monkeypatch: pyte
 def test_segments_rebuilt_and_checked(on_folders: Path, fill: Fill, akasha: Akasha) -> None:
     fill(nothing_more)
     footers = Settings().hot.data_dir / "tiers" / "footers"
-    first = akasha("segments", "rebuild", "--json").json
+    first = akasha("rebuild", "catalog", "--json").json
     assert first["logs"] == [{"topic": LOG.topic, "partition": 3, "segments": 2, "start": 0, "end": 20}]
     (footers / "footers-hot.json").write_text("damaged")
-    assert akasha("segments", "rebuild", "--json").json == first
+    assert akasha("rebuild", "catalog", "--json").json == first
     assert akasha("segments", "check", "--bodies", "--json").json == first
     (file,) = on_folders.glob(f"*-hot/**/{SECOND.footer.key.file}.parquet")
     data = bytearray(file.read_bytes())
