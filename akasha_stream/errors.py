@@ -41,6 +41,7 @@ AkashaError                      root: every error that this product raises on p
 │   └── OwnerUnavailable         the worker that owns a partition did not answer (retry can help)
 ├── NotSearchableYet            Kafka has what was written, no search finds it yet (retry can help)
 ├── ServiceUnreachable          the client got no answer from the HTTP API         (retry can help)
+├── BackupDamaged                a backup file is not what was written
 └── ServerStartError             an embedded server did not come up
 """
 
@@ -267,6 +268,10 @@ class ServiceUnreachable(AkashaError):
     """The client got no answer from the HTTP API; names the URL and how to start a worker."""
 
     retriable = True
+
+
+class BackupDamaged(AkashaError):
+    """A backup file is cut off, changed, or none; names the file."""
 
 
 class ServerStartError(AkashaError):

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Entry] = {
     "tiers": Entry("akasha_stream.cli.tiers", "What is stored in which tier; move, restore, compact and clean it."),
     "segments": Entry("akasha_stream.cli.segments", "Check the stored segments: gaps, overlaps, damage."),
     "rebuild": Entry("akasha_stream.cli.rebuild", "Make again what is derived: a shard, the lookups, the catalog."),
+    "backup": Entry("akasha_stream.cli.backup", "Back up what can't be derived, compare it with what is, restore it."),
     "topics": Entry("akasha_stream.cli.topics", "Create the Kafka topics, and compare them with their definitions."),
     "config": Entry("akasha_stream.cli.config", "Show and check the settings."),
     "completion": Entry("akasha_stream.cli.completion", "Print the completion script of a shell."),

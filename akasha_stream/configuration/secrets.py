@@ -13,6 +13,26 @@ _SECRET_PARAMETER = re.compile(
 )
 
 
+# ${VAR} without a default: what stands in its place is not in the text.
+_REFERENCE = re.compile(r"\$\{\w+:?\}", re.ASCII)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether what has this name is a secret, by the name alone."""
+    return _SECRET_PARAMETER.fullmatch(name) is not None
+
+
+def secrets_of_urls(text: str) -> list[str]:
+    """Passwords and secret query parameters of the URLs in it; ${VAR} is none."""
+    text = _REFERENCE.sub("", text)
+    found = [match["password"] for match in _USERINFO.finditer(text)]
+    try:
+        query = parse_qsl(urlsplit(text).query) if "://" in text else []
+    except ValueError:
+        return [text]
+    return [secret for secret in (*found, *(value for name, value in query if is_secret_name(name))) if secret]
+
+
 def mask_urls(text: str) -> str:
     """`text` with the passwords of the URLs in it masked."""
     return _USERINFO.sub(rf"\g<scheme>\g<user>:{MASK}@", text)

@@ -5,6 +5,10 @@
     <prefix>/<topic>/<incarnation>/<partition>/<end>.state                  windows and counters as of `end`
     <prefix>/<topic>/<incarnation>/<partition>/<start>-<end>.stub           what is known of an archived segment
 
+Beside the topics: the ledger (forgotten.py), and backups:
+
+    <prefix>/_backups/<name>
+
 Two workers that spill the same offsets of the same log arrive at the same key, so a conditional put lets one of them
 win. Offsets have 20 digits: keys sort in log order. `end` is the offset after the last one (a next-offset): ranges tile
 the log though it has gaps.
@@ -22,9 +26,11 @@ from akasha_stream.hot.segment_tables import Incarnation
 SUFFIX = ".parquet"
 STATE_SUFFIX = ".state"
 STUB_SUFFIX = ".stub"
+BACKUPS = "_backups"
 
 _FILE = re.compile(r"(?P<start>\d{20})-(?P<end>\d{20})(\.g(?P<generation>[1-9]\d{0,8}))?\.(parquet|stub)", re.ASCII)
 _STATE = re.compile(r"/(?P<end>\d{20})\.state$", re.ASCII)
+_BACKUP = re.compile(rf"(^|/){BACKUPS}/[^/]+$")
 _PARTITION = re.compile(r"0|[1-9]\d{0,9}", re.ASCII)
 _UNSAFE = re.compile(rb"[^A-Za-z0-9_.-]")
 _ESCAPED = re.compile(rb"~([0-9A-F]{2})")
@@ -147,6 +153,15 @@ def parse_state(path: str) -> int | None:
 
 def is_state(path: str) -> bool:
     return parse_state(path) is not None
+
+
+def backup_path(name: str, prefix: str = "") -> str:
+    """Where a backup is kept (akasha_stream/backup)."""
+    return f"{_with_slash(prefix)}{BACKUPS}/{name}"
+
+
+def is_backup(path: str) -> bool:
+    return _BACKUP.search(path) is not None
 
 
 def _with_slash(prefix: str) -> str:

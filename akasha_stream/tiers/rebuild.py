@@ -13,7 +13,7 @@ from akasha_stream.storage.settings import TierName
 from akasha_stream.tiers.catalog import Catalog
 from akasha_stream.tiers.footer import SegmentFooter
 from akasha_stream.tiers.forgotten import is_entry
-from akasha_stream.tiers.keys import LogId, SegmentKey, escape, is_state
+from akasha_stream.tiers.keys import LogId, SegmentKey, escape, is_backup, is_state
 from akasha_stream.tiers.segment_reader import read_footer
 from akasha_stream.tiers.stored_segment import StoredSegment
 
@@ -99,7 +99,7 @@ async def rebuild(
             if key is None:
                 if is_state(each.path):
                     found.states.append(each.path)
-                elif not is_entry(each.path) and SegmentKey.parse_stub(each.path, prefix) is None:
+                elif not _is_ours(each.path, prefix):
                     found.foreign.append(each.path)
                 continue
             try:
@@ -137,6 +137,11 @@ async def rebuild(
 async def _next(listing: AsyncIterator[ObjectInfo], turn: asyncio.Lock) -> ObjectInfo | None:
     async with turn:
         return await anext(listing, None)
+
+
+def _is_ours(path: str, prefix: str) -> bool:
+    """No segment, and no stranger either."""
+    return is_entry(path) or is_backup(path) or SegmentKey.parse_stub(path, prefix) is not None
 
 
 def _check(path: str, key: SegmentKey, footer: SegmentFooter) -> None:

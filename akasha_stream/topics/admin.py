@@ -21,13 +21,13 @@ from akasha_stream.topics.broker import (
     set_configs,
     topic_configs,
 )
-from akasha_stream.topics.definition import TopicDefinition, definitions
-from akasha_stream.topics.difference import Change, Plan, differences
+from akasha_stream.topics.definition import definitions
+from akasha_stream.topics.difference import Change, Plan, Wanted, differences
 
 LEADERS_TIMEOUT_S = 15.0
 
 
-async def plan(wanted: Sequence[TopicDefinition], admin: AIOKafkaAdminClient, *, allow_growth: bool = False) -> Plan:
+async def plan(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient, *, allow_growth: bool = False) -> Plan:
     """What `apply` would change. Raises BrokerError."""
     topics = await describe_topics(admin)
     present = [definition.name for definition in wanted if definition.name in topics]
@@ -43,7 +43,7 @@ async def plan(wanted: Sequence[TopicDefinition], admin: AIOKafkaAdminClient, *,
     return Plan(found.changes, notes or found.notes)
 
 
-async def apply(wanted: Sequence[TopicDefinition], admin: AIOKafkaAdminClient, *, allow_growth: bool = False) -> Plan:
+async def apply(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient, *, allow_growth: bool = False) -> Plan:
     """Make the broker's topics as they are wanted, and wait until each partition has a leader. Idempotent.
 
     Returns what was to change; `refused` of it was left alone, and notes say what the broker can't do.
@@ -68,7 +68,7 @@ async def apply(wanted: Sequence[TopicDefinition], admin: AIOKafkaAdminClient, *
     return done
 
 
-async def _make(kind: str, definition: TopicDefinition, changes: Sequence[Change], admin: AIOKafkaAdminClient) -> None:
+async def _make(kind: str, definition: Wanted, changes: Sequence[Change], admin: AIOKafkaAdminClient) -> None:
     if kind == "create":
         await create_topic(admin, definition)
     elif kind == "grow":
@@ -77,7 +77,7 @@ async def _make(kind: str, definition: TopicDefinition, changes: Sequence[Change
         await set_configs(admin, definition.name, {change.key: change.wanted for change in changes})
 
 
-async def check(wanted: Sequence[TopicDefinition], admin: AIOKafkaAdminClient) -> Plan:
+async def check(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient) -> Plan:
     """Raises TopicDrift, which lists each difference; returns the plan (without changes) with its notes."""
     found = await plan(wanted, admin)
     if found.changes:
@@ -96,7 +96,7 @@ async def ensure_topics(settings: Settings) -> Plan:
         return await apply(wanted, admin)
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, done: Plan, by_name: dict[str, TopicDefinition]) -> None:
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, done: Plan, by_name: dict[str, Wanted]) -> None:
     """A topic is created before it can be written to."""
     expected = {
         change.topic: by_name[change.topic].partitions

@@ -25,11 +25,11 @@ from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, 
 
 from akasha_stream.errors import BrokerError
 from akasha_stream.settings import BrokerSettings
-from akasha_stream.topics.definition import TopicDefinition
-from akasha_stream.topics.difference import BrokerTopic
+from akasha_stream.topics.difference import BrokerTopic, Wanted
 
 _TOPIC = 2  # ConfigResource type
 _SET = 0  # AlterConfigOp
+_SET_ON_TOPIC = 1  # ConfigSource DYNAMIC_TOPIC_CONFIG
 
 
 class Unsupported(BrokerError):
@@ -147,8 +147,10 @@ async def leaderless(admin: AIOKafkaAdminClient, partitions: Mapping[str, int]) 
     return [f"{name}/{each}" for name, count in partitions.items() for each in range(count) if (name, each) not in led]
 
 
-async def topic_configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The configs in force of each topic. Raises Unsupported, BrokerError."""
+async def topic_configs(
+    admin: AIOKafkaAdminClient, names: Sequence[str], *, own: bool = False
+) -> dict[str, dict[str, str]]:
+    """The configs in force of each topic; `own`: only those that were set on it. Raises Unsupported, BrokerError."""
     if not names:
         return {}
     with broker_errors("describing topic configs"):
@@ -158,11 +160,17 @@ async def topic_configs(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dic
         for error_code, message, _type, name, entries, *_ in response.resources:
             _raise(error_code, message, f"describing the configs of {name}")
             # An entry is (name, value, read_only, …); a sensitive one has no value.
-            configs[name] = {entry[0]: entry[1] for entry in entries if entry[1] is not None}
+            wanted = [entry for entry in entries if entry[1] is not None and (_is_own(entry) or not own)]
+            configs[name] = {entry[0]: entry[1] for entry in wanted}
     return configs
 
 
-async def create_topic(admin: AIOKafkaAdminClient, definition: TopicDefinition) -> bool:
+def _is_own(entry: Sequence[object]) -> bool:
+    """Version 0 says whether it is a default, later ones where it comes from."""
+    return not entry[3] if len(entry) == 5 else entry[3] == _SET_ON_TOPIC
+
+
+async def create_topic(admin: AIOKafkaAdminClient, definition: Wanted) -> bool:
     """Create it; False where another process was faster. Raises BrokerError."""
     what = f"creating {definition.name}"
     topic = NewTopic(

@@ -4,9 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, Protocol
 
-from akasha_stream.topics.definition import TopicDefinition
+
+class Wanted(Protocol):
+    """A topic as it should be: a definition, or what a backup says."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def partitions(self) -> int: ...
+    @property
+    def replication_factor(self) -> int: ...
+    @property
+    def config(self) -> Mapping[str, str]: ...
+    @property
+    def grow(self) -> Literal["allow", "refuse"]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,7 @@ class _Draft:
 
 
 def differences(
-    definitions: Sequence[TopicDefinition], topics: Mapping[str, BrokerTopic], *, allow_growth: bool = False
+    definitions: Sequence[Wanted], topics: Mapping[str, BrokerTopic], *, allow_growth: bool = False
 ) -> Plan:
     """`topics`: those of the broker, by name; others than the defined ones are not looked at.
 
@@ -104,7 +117,7 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _partitions(draft: _Draft, definition: TopicDefinition, topic: BrokerTopic, *, allow_growth: bool) -> None:
+def _partitions(draft: _Draft, definition: Wanted, topic: BrokerTopic, *, allow_growth: bool) -> None:
     if topic.partitions == definition.partitions:
         return
     refused = None
