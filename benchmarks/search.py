@@ -7,6 +7,7 @@ the response with its ten hits, content and metadata included; then the same ove
 Busy: the rows come through Kafka into a whole worker in this process, and while the same searches run another
 process publishes --busy-rate events a second. One search after the other, without a pause.
 
+one_system_*: the same searches, of one source system's events only. cpu_ms: CPU of the whole process, each search.
 recall_at_10: of ten hits, how many are as similar as the tenth of an exact float32 scan (less 1e-6, for ties).
 """
 
@@ -31,12 +32,12 @@ from akasha_stream.hot.store import ShardStore
 from akasha_stream.logs import configure
 from akasha_stream.publish.publisher import EventPublisher
 from akasha_stream.search.engine import SearchEngine
-from akasha_stream.search.query import SearchRequest, SearchResponse
+from akasha_stream.search.query import Filters, SearchRequest, SearchResponse
 from akasha_stream.settings import Settings
 from akasha_stream.topics.admin import ensure_topics
 from akasha_stream.topics.definition import definitions
 from akasha_stream.worker import Worker
-from benchmarks.data import Corpus, load, row_of
+from benchmarks.data import Corpus, load, row_of, system_of
 from benchmarks.report import end_on_sigterm, quantiles, show
 from benchmarks.search_load import fill_shards, partitions_of
 from benchmarks.servers import REPOSITORY, python_module, servers, settings_for
@@ -111,10 +112,15 @@ async def _idle(given: argparse.Namespace, corpus: Corpus, folder: Path) -> dict
             figures |= await asyncio.to_thread(_index_everything, store, corpus)
         engine = SearchEngine(store, settings)
         try:
+            began = time.process_time()
             responses, took = await _searches(engine, corpus.queries, given.queries_n)
+            figures["cpu_ms"] = _cpu_ms(began, given.queries_n)
             figures["recall_at_10"] = round(recall(corpus, given.rows, responses), 4)
             figures["plan"] = _plan(responses)
             figures |= quantiles(took)
+            began = time.process_time()
+            _, took = await _searches(engine, corpus.queries, given.queries_n, system_of(0, given.systems))
+            figures |= quantiles(took, "one_system_") | {"one_system_cpu_ms": _cpu_ms(began, given.queries_n)}
             async with serve(create_app(Cluster(engine, settings)), "127.0.0.1", 0) as port:
                 figures |= quantiles(await _http(port, corpus, given.queries_n, folder), "http_")
         finally:
@@ -197,17 +203,22 @@ async def _stored(worker: Worker, rows: int, idle_timeout_s: float = 60.0) -> No
         await asyncio.sleep(0.05)
 
 
+def _cpu_ms(began: float, searches: int) -> float:
+    return round((time.process_time() - began) * 1e3 / (searches + WARM_UP), 3)
+
+
 async def _searches(
-    engine: SearchEngine, queries: NDArray[np.float32], count: int
+    engine: SearchEngine, queries: NDArray[np.float32], count: int, system: str | None = None
 ) -> tuple[list[SearchResponse], list[float]]:
-    """(one response a query that was asked, milliseconds of each search)"""
+    """(one response a query that was asked, milliseconds of each search). `system`: the only one that is asked for."""
     vectors: list[list[float]] = queries.tolist()
+    filters = Filters() if system is None else Filters(systems=[system])
     responses: list[SearchResponse] = []
     took = []
     for number in range(-WARM_UP, count):
         vector = vectors[number % len(vectors)]
         began = time.perf_counter()
-        response = await engine.search(SearchRequest(vector=vector, k=K))
+        response = await engine.search(SearchRequest(vector=vector, k=K, filters=filters))
         if number < 0:
             continue
         took.append((time.perf_counter() - began) * 1e3)

@@ -247,7 +247,7 @@ async def test_drill_all_workers_lost(stage: Stage, capsys: pytest.CaptureFixtur
         worker.kill()
     run = Commands(stage, capsys).run
     for line in drill("Backups", stage.folder):
-        await run(*line[1:])
+        await run(*line[1:], "--json")
     assert "is there already" in (await run(*create[1:], code=2)).err
     Path(create[3]).unlink()
     await run(*create[1:], "--json")
