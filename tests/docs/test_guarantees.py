@@ -5,7 +5,11 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from akasha_stream.hot import sealer, shard
+import pytest
+
+from akasha_stream.hot import durable
+from tests.hot.kill import kill_log, take_in
+from tests.hot.log import OneShard, settings_for
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "guarantees.md").read_text()
@@ -27,7 +31,22 @@ def test_every_promise_names_a_test() -> None:
 
 
 def test_every_step_of_the_code_is_described() -> None:
-    source = "".join(Path(module.__file__ or "").read_text() for module in (shard, sealer))
-    steps = set(re.findall(r'passed\("([^"]+)"\)', source))
-    assert len(steps) >= 8
-    assert {step for step in steps if f"`{step}`" not in TEXT} == set()
+    """Here, or on the page that this one names for it."""
+    pages = [TEXT, *((ROOT / "docs" / name).read_text() for name in ("tiers.md", "compaction-and-forgetting.md"))]
+    sources = [path.read_text() for path in (ROOT / "akasha_stream").rglob("*.py")]
+    steps = {step for source in sources for step in re.findall(r'passed\("([^"]+)"\)', source)}
+    assert len(steps) > 30
+    assert {step for step in steps if not any(f"`{step}`" in page for page in pages)} == set()
+
+
+def test_steps_come_in_the_order_that_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a commit, then of a segment's end."""
+    passed: list[str] = []
+    monkeypatch.setattr(durable, "on_step", passed.append)
+    with OneShard(settings_for(tmp_path, seal_rows=20, build_indexes=False)) as one:
+        take_in(one, kill_log(forgets=False))
+        one.sealed()
+    written = re.findall(r"^\| (?:\d+ \| )?`([a-z ]+)`", TEXT[TEXT.index("## The steps, in order") :], re.MULTILINE)
+    steps = list(dict.fromkeys(passed))
+    assert len(steps) >= 7
+    assert steps == [step for step in dict.fromkeys(written) if step in steps]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from akasha_stream.lookups.connection import connect
 from akasha_stream.lookups.tables import Keys
 from tests.replay.commands import Commands
 from tests.worker.model import Maker
+from tests.worker.process import ROOT
 from tests.worker.stage import Stage, assert_same
 from tests.worker.test_tiers import everything, until_spilled
 
@@ -60,6 +64,26 @@ async def test_a_damaged_shard_is_made_again_from_kafka(
     assert "offsets [0, 1)" in refused.err
     assert "--accept-loss" in refused.err
     await stage.assert_stored()
+
+
+async def test_killed_while_a_shard_is_rebuilt_it_is_whole(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = await Stage.make(kafka, tmp_path, partitions=1)
+    await stage.publish(Maker(4).mixed(120))
+    commands = Commands(stage, capsys)
+    (first,) = (await commands.run("rebuild", "shard", "0", "--json")).json["shards"]  # there is none yet
+    assert first["live_rows"] == len(stage.model.rows())
+    for step in ("committed", "old shard set aside", "new shard in place"):
+        command = [sys.executable, "-m", "tests.rebuild.killed", step, "1", "--settings", str(commands.file)]
+        done = await asyncio.to_thread(
+            subprocess.run, [*command, "rebuild", "shard", "0"], cwd=ROOT, capture_output=True, timeout=60, check=False
+        )
+        assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+        await stage.assert_stored()
+    (last,) = (await commands.run("rebuild", "shard", "0", "--json")).json["shards"]
+    assert last["changed"] == {"came": 0, "went": 0, "changed": 0}
+    assert not (stage.data / stage.topic / "replays" / "00000").exists()
 
 
 async def test_a_shard_is_made_again_from_the_object_store_and_kafka(
