@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
     "tests.servers.kafka",
+    "tests.servers.secured_kafka",
     "tests.servers.tansu",
     "tests.servers.valkey",
+    "tests.servers.redis_tls",
     "tests.servers.seaweedfs",
     "tests.servers.moto",
     "tests.servers.gcs",
