@@ -129,6 +129,8 @@ class Ingest:
         can't mend; the caller must then not acknowledge.
         """
         began = monotonic()
+        if sum(run.bytes for run in runs) > SMALL_BYTES:
+            self._store.put_off_indexes()
         try:
             await self._rounds(self._shares(runs))
         finally:
