@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -19,6 +20,8 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from akasha_stream.api.identity import path_of
 from akasha_stream.api.problems import MEDIA_TYPE, Problem, invalid, raised
+from akasha_stream.connections.http import verify
+from akasha_stream.connections.tls import untrusted
 from akasha_stream.errors import AkashaError, ServiceUnreachable, UsageError
 from akasha_stream.search.query import (
     EventRef,
@@ -42,8 +45,11 @@ DEFAULT_URL = "http://127.0.0.1:8470"
 
 def local_url(http: HttpSettings) -> str:
     """Where a worker with these settings listens, as its own machine reaches it."""
+    if http.tls_certificate is not None and http.advertised_url is not None:
+        return http.advertised_url.rstrip("/")  # the name that its certificate is for
+    scheme = "http" if http.tls_certificate is None else "https"
     host = "127.0.0.1" if http.host in {"0.0.0.0", "::"} else http.host  # noqa: S104 - compared, not bound
-    return f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{http.port}"
 
 
 def build_request(
@@ -81,7 +87,8 @@ def build_request(
 
 
 class AkashaClient:
-    """`timeout_s` is added to what a search may wait for freshness."""
+    """`timeout_s` is added to what a search may wait for freshness. `ca`: PEM file of whom to trust with https://;
+    None: whom this machine trusts."""
 
     def __init__(
         self,
@@ -89,12 +96,17 @@ class AkashaClient:
         *,
         timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
+        ca: Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
-            base_url=self._url, timeout=timeout_s, headers=dict(headers or {}), transport=transport
+            base_url=self._url,
+            timeout=timeout_s,
+            headers=dict(headers or {}),
+            verify=verify([self._url], ca),
+            transport=transport,
         )
 
     async def search(
@@ -183,12 +195,17 @@ class SyncAkashaClient:
         *,
         timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
+        ca: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._url = url.rstrip("/")
         self._timeout_s = timeout_s
         self._http = httpx.Client(
-            base_url=self._url, timeout=timeout_s, headers=dict(headers or {}), transport=transport
+            base_url=self._url,
+            timeout=timeout_s,
+            headers=dict(headers or {}),
+            verify=verify([self._url], ca),
+            transport=transport,
         )
 
     def search(
@@ -322,6 +339,8 @@ def _parsed[M: BaseModel](model: type[M], response: httpx.Response) -> M:
 def _unreachable(url: str, error: httpx.TransportError) -> ServiceUnreachable:
     if isinstance(error, httpx.TimeoutException):
         return ServiceUnreachable(f"{url} did not answer in time")
+    if wrong := untrusted(error):
+        return ServiceUnreachable(f"{url} shows a certificate that is not trusted: {wrong} (http.tls_ca)")
     return ServiceUnreachable(
         f"nothing answers at {url} ({error}); start a worker with: akasha-stream up --embedded, or name another --url"
     )

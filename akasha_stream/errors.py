@@ -11,6 +11,7 @@ AkashaError                      root: every error that this product raises on p
 │   └── PublisherClosed          used after close()
 ├── SourceError                  a file or database to publish from can't be read
 ├── BrokerError                  Kafka can't be reached or refuses            (retry can help)
+│   ├── BrokerDenied             it lets no one in with these credentials, certificates or protocol
 │   ├── TopicDrift               the topics on the broker differ from topics/*.yml
 │   └── LogRecreated             a topic is another log than the one its offsets belong to
 ├── ShardError                   the hot store
@@ -109,6 +110,12 @@ class BrokerError(AkashaError):
     """Kafka can't be reached, or refuses."""
 
     retriable = True
+
+
+class BrokerDenied(BrokerError):
+    """Kafka answers, and does not let us in; the message names the setting that is wrong."""
+
+    retriable = False
 
 
 class TopicDrift(BrokerError):

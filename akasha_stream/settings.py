@@ -17,6 +17,16 @@ class BrokerSettings(Section):
     bootstrap_servers: str = "localhost:9092"
     client_id: str = "akasha-stream"
     request_timeout_s: float = Field(default=40.0, gt=0)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="of the brokers' listener, in Kafka's own words: SSL is TLS"
+    )
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_user: str | None = None
+    sasl_password: SecretStr | None = None
+    tls_ca: Path | None = Field(default=None, description="PEM: whom to trust; unset: whom this machine trusts")
+    tls_certificate: Path | None = Field(default=None, description="PEM: ours, where the brokers ask for one")
+    tls_key: Path | None = Field(default=None, description="PEM: its key; unset: it is in tls_certificate")
+    tls_key_password: SecretStr | None = None
 
 
 class TopicNames(Section):
@@ -30,6 +40,9 @@ class Limits(Section):
     """What an event may be. Everything in an event is untrusted."""
 
     dimensions: int = Field(default=384, ge=8, le=4096, multiple_of=8)
+    source_systems: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(), description="those that the topic may carry: names, or beginnings that end in *; none: any"
+    )
     source_system_bytes: int = Field(default=128, ge=1, le=1024)
     event_id_bytes: int = Field(default=256, ge=1, le=4096)
     model_bytes: int = Field(default=128, ge=1, le=1024)
@@ -181,6 +194,9 @@ class RedisSettings(Section):
     prefix: str = "akasha"
     heartbeat_s: float = Field(default=2.0, gt=0)
     timeout_s: float = Field(default=2.0, gt=0)
+    tls_ca: Path | None = Field(default=None, description="PEM: whom to trust; unset: whom this machine trusts")
+    tls_certificate: Path | None = Field(default=None, description="PEM: ours, where the server asks for one")
+    tls_key: Path | None = Field(default=None, description="PEM: its key; unset: it is in tls_certificate")
 
 
 class SearchSettings(Section):
@@ -220,6 +236,13 @@ class HttpSettings(Section):
         pattern=r"^https?://[^\s/]+/?$",
         description="how other workers reach this one; unset: http.host and http.port, with this machine's name "
         "where the host stands for all addresses",
+    )
+    tls_certificate: Path | None = Field(
+        default=None, description="PEM: the server's, intermediate ones behind it; set: HTTPS, and nothing else"
+    )
+    tls_key: Path | None = Field(default=None, description="PEM: its key; unset: it is in tls_certificate")
+    tls_ca: Path | None = Field(
+        default=None, description="PEM: whom those trust that ask a worker; unset: whom this machine trusts"
     )
 
 

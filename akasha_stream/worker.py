@@ -28,6 +28,8 @@ from akasha_stream.api.server import advertised_url, serve, url_of
 from akasha_stream.cluster.cluster import Cluster
 from akasha_stream.cluster.owners import Owners
 from akasha_stream.cluster.peers import HttpPeers
+from akasha_stream.connections.kafka import or_hidden
+from akasha_stream.connections.tls import server_context
 from akasha_stream.errors import AkashaError, BrokerError, LogRecreated, SegmentTaken, ShardReplaced, UsageError
 from akasha_stream.events.decode import Decoder
 from akasha_stream.hot.shard import Applied, Shard
@@ -217,7 +219,8 @@ class Worker:
         partitions = await self.assignment.partition_count()
         if not partitions:
             raise UsageError(
-                f"topic {settings.topics.embeddings} does not exist on {settings.broker.bootstrap_servers}; "
+                f"topic {settings.topics.embeddings} does not exist on {settings.broker.bootstrap_servers}"
+                f"{or_hidden(settings.broker)}; "
                 "create it with: akasha-stream topics apply"
             )
         self.store.set_partitions(partitions)
@@ -256,7 +259,9 @@ class Worker:
         self.replays = Replays(settings, self.store, quietly=self._quietly, turns=turns)
         self._stack.push_async_callback(self.replays.stop)
         await self._serve(telemetry)
-        notice.leave(self.store.folder, url=self.url, bootstrap_servers=settings.broker.bootstrap_servers)
+        # Its certificate is for the name that others know it by.
+        url = self.url if settings.http.tls_certificate is None else self.advertised_url
+        notice.leave(self.store.folder, url=url, bootstrap_servers=settings.broker.bootstrap_servers)
         self._stack.callback(notice.remove, self.store.folder)
         observe(telemetry.meter, self._parts())
         await self._background("lag", self._lag.run())
@@ -309,7 +314,7 @@ class Worker:
     async def _serve(self, telemetry: Telemetry) -> None:
         """Answer searches, over the partitions of all workers."""
         settings = self.settings
-        peers = HttpPeers()
+        peers = HttpPeers(ca=settings.http.tls_ca)
         self._stack.push_async_callback(peers.close)
         # Which port it is, only the server knows: the setting may be 0.
         owners = Owners(lambda: self.advertised_url, self._group, self._registry(), settings.redis.heartbeat_s)
@@ -325,8 +330,10 @@ class Worker:
         if telemetry.has_prometheus:
             add_metrics(http, telemetry.exposition)
         self._add_console(http, owners, peers)
-        port = await self._stack.enter_async_context(serve(http, settings.http.host, settings.http.port))
-        self.url = url_of(settings.http.host, port)
+        tls = server_context(settings.http, "http") if settings.http.tls_certificate is not None else None
+        serving = serve(http, settings.http.host, settings.http.port, tls=tls)
+        port = await self._stack.enter_async_context(serving)
+        self.url = url_of(settings.http.host, port, tls=tls is not None)
         self.advertised_url = advertised_url(settings.http, port)
 
     async def _start_tiering(self) -> Tiering | None:

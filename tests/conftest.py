@@ -13,8 +13,10 @@ pytest.register_assert_rewrite(*(f"tests.{each.name}" for each in Path(__file__)
 
 pytest_plugins = [
     "tests.servers.kafka",
+    "tests.servers.secured_kafka",
     "tests.servers.tansu",
     "tests.servers.valkey",
+    "tests.servers.redis_tls",
     "tests.servers.seaweedfs",
     "tests.servers.moto",
     "tests.servers.gcs",

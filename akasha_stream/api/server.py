@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
@@ -17,15 +18,16 @@ _GRACE_S = 5
 _ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
-def url_of(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+def url_of(host: str, port: int, *, tls: bool = False) -> str:
+    return f"{'https' if tls else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def advertised_url(settings: HttpSettings, port: int) -> str:
     """Where other machines reach a server that listens on `port`."""
     if settings.advertised_url is not None:
         return settings.advertised_url.rstrip("/")
-    return url_of(socket.gethostname() if settings.host in _ALL_ADDRESSES else settings.host, port)
+    host = socket.gethostname() if settings.host in _ALL_ADDRESSES else settings.host
+    return url_of(host, port, tls=settings.tls_certificate is not None)
 
 
 class _Server(uvicorn.Server):
@@ -51,8 +53,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
-    """Serve until the block ends; yields the bound port (port 0: a free one).
+async def serve(app: FastAPI, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+    """Serve until the block ends; yields the bound port (port 0: a free one). `tls`: HTTPS, and nothing else.
 
     Requests in flight get 5 s to finish. Raises ServerStartError where the address can't be bound.
     """
@@ -68,6 +70,7 @@ async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
             access_log=False,
             server_header=False,
             timeout_graceful_shutdown=_GRACE_S,
+            ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")

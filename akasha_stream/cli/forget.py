@@ -119,7 +119,7 @@ async def _tell_workers(configured: Settings, system: str) -> tuple[dict[int, in
 
     topic = configured.topics.embeddings
     offsets = await publish_forget(configured, Forget(system_hash(system), datetime.now(UTC)))
-    found = await log_incarnation(configured.broker.bootstrap_servers, topic)
+    found = await log_incarnation(configured.broker, topic)
     life = Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
     return offsets, {LogId(topic, life, partition): offset for partition, offset in offsets.items()}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from akasha_stream.cli.context import output
-from akasha_stream.cli.search import worker_url
+from akasha_stream.cli.search import worker_ca, worker_url
 
 
 def command(
@@ -22,7 +22,8 @@ def command(
     """Show one stored event."""
     from akasha_stream.client import SyncAkashaClient
 
-    with SyncAkashaClient(worker_url(ctx, url)) as client:
+    worker = worker_url(ctx, url)
+    with SyncAkashaClient(worker, ca=worker_ca(ctx, worker)) as client:
         event = client.get(system, event_id, embedding=embedding)
     out = output(json)
     place = event.position

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from akasha_stream.cli.search import worker_url
+from akasha_stream.cli.search import worker_ca, worker_url
 from akasha_stream.errors import UsageError
 
 
@@ -39,7 +39,7 @@ def command(
     worker = worker_url(ctx, url)
 
     async def serve() -> None:
-        async with AkashaClient(worker) as client:
+        async with AkashaClient(worker, ca=worker_ca(ctx, worker)) as client:
             server = make_server(client, port=port or 0)
             await (server.run_stdio_async() if port is None else server.run_streamable_http_async())
 

@@ -172,7 +172,7 @@ class _Task:
         from akasha_stream.topics.incarnation import log_incarnation
 
         try:
-            log = await log_incarnation(self.settings.broker.bootstrap_servers, self.settings.topics.embeddings)
+            log = await log_incarnation(self.settings.broker, self.settings.topics.embeddings)
         except BrokerError as error:
             if not self.dry_run:
                 raise

@@ -137,7 +137,7 @@ async def _incarnation(found: Settings) -> Incarnation:
     from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.topics.incarnation import log_incarnation
 
-    log = await log_incarnation(found.broker.bootstrap_servers, found.topics.embeddings)
+    log = await log_incarnation(found.broker, found.topics.embeddings)
     return Incarnation() if log is None else Incarnation(log.cluster_id, str(log.topic_id))
 
 

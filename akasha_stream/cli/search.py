@@ -92,7 +92,8 @@ def command(
     if data_dir is not None:
         found = asyncio.run(_in_directory(settings(ctx, {"hot.data_dir": str(data_dir)}), request))
     else:
-        with SyncAkashaClient(worker_url(ctx, url)) as client:
+        worker = worker_url(ctx, url)
+        with SyncAkashaClient(worker, ca=worker_ca(ctx, worker)) as client:
             found = client.search(request)
     out = output(json)
     _show(out, found)
@@ -120,6 +121,11 @@ def worker_url(ctx: typer.Context, url: str | None) -> str:
     from akasha_stream.client import local_url
 
     return local_url(settings(ctx).http)
+
+
+def worker_ca(ctx: typer.Context, url: str) -> Path | None:
+    """Whom to trust there; the settings are read where that matters only."""
+    return settings(ctx).http.tls_ca if url.startswith("https:") else None
 
 
 def _show(out: Output, found: SearchResponse) -> None:

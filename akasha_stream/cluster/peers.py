@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
@@ -10,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from akasha_stream.api.problems import MEDIA_TYPE, Problem
 from akasha_stream.cluster.messages import PeerAnswer, PeerEvent, PeerGet, PeerSearch, PeerWrites, PeerWritten
+from akasha_stream.connections.tls import trusting, untrusted
 from akasha_stream.errors import OwnerUnavailable
 from akasha_stream.search.engine import Stats
 from akasha_stream.telemetry.figures import WorkerFigures
@@ -36,10 +38,11 @@ class Peers(Protocol):
 
 
 class HttpPeers:
-    """`transport`: instead of the network."""
+    """`transport`: instead of the network. `ca`: whom to trust; None: whom this machine trusts."""
 
-    def __init__(self, transport: httpx.AsyncBaseTransport | None = None) -> None:
+    def __init__(self, transport: httpx.AsyncBaseTransport | None = None, *, ca: Path | None = None) -> None:
         self._transport = transport
+        self._ca = ca
         self._client: httpx.AsyncClient | None = None
 
     async def search(self, url: str, asked: PeerSearch, timeout_s: float) -> PeerAnswer:
@@ -70,6 +73,7 @@ class HttpPeers:
             # Made when it is needed: a client reads the system's certificates first.
             self._client = httpx.AsyncClient(
                 transport=self._transport,
+                verify=trusting(self._ca, "http.tls_ca"),
                 limits=httpx.Limits(max_keepalive_connections=KEEP_CONNECTIONS, keepalive_expiry=KEEP_IDLE_S),
             )
         content = None if body is None else body.model_dump_json(by_alias=True, exclude_unset=True).encode()
@@ -83,7 +87,10 @@ class HttpPeers:
         except (TimeoutError, httpx.TimeoutException) as error:
             raise OwnerUnavailable(f"{url} did not answer within {timeout_s:g} s", "worker_timeout") from error
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise OwnerUnavailable(f"{url} can't be reached: {error!r}", "worker_unreachable") from error
+            why = (
+                f"its certificate is not trusted: {wrong} (http.tls_ca)" if (wrong := untrusted(error)) else repr(error)
+            )
+            raise OwnerUnavailable(f"{url} can't be reached: {why}", "worker_unreachable") from error
         if not response.is_success:
             raise OwnerUnavailable(f"{url} answered: {_why(response)}", "worker_failed")
         return response.content

@@ -1,7 +1,7 @@
 """Settings from environment variables: AKASHA_<SECTION>__<KEY>.
 
 A variable that is empty counts as not set; `null` sets an optional key to nothing. A key that holds a mapping
-takes JSON. Other AKASHA_ names (one underscore) are free for `${…}` references in the files.
+or a list takes JSON. Other AKASHA_ names (one underscore) are free for `${…}` references in the files.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from akasha_stream.configuration.explain import sections
 from akasha_stream.errors import SettingsError
 
 PREFIX = "AKASHA_"
+_JSON: dict[object, str] = {dict: "a JSON object", tuple: "a JSON array"}
 
 
 def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> dict[tuple[str, str], tuple[object, str]]:
@@ -39,11 +40,12 @@ def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> di
         section, key = known[name]
         annotation = sections(model)[section].model_fields[key].annotation
         value: object = None if text == "null" else text
-        if get_origin(annotation) is dict and value is not None:
+        shape = _JSON.get(get_origin(annotation))
+        if shape is not None and value is not None:
             try:
                 value = json.loads(text)
             except ValueError:
-                raise SettingsError(f"{variable}: {section}.{key}: is not valid JSON; allowed: a JSON object") from None
+                raise SettingsError(f"{variable}: {section}.{key}: is not valid JSON; allowed: {shape}") from None
         found[section, key] = (value, variable)
     return found
 

@@ -121,6 +121,8 @@ async def _trouble(
 
     from aiokafka import AIOKafkaProducer
 
+    from akasha_stream.connections.kafka import client_options
+
     first = events(table.slice(0, SENT_AGAIN))
     again = await publisher.publish_many(first)
     same = await publisher.publish_many(
@@ -128,7 +130,7 @@ async def _trouble(
     )
     figures.sent_again, figures.same_text = len(again), len(same)
     figures.published += len(again) + len(same)
-    producer = AIOKafkaProducer(bootstrap_servers=settings.broker.bootstrap_servers)
+    producer = AIOKafkaProducer(**client_options(settings.broker))
     await producer.start()
     try:
         sent = await producer.send_and_wait(settings.topics.embeddings, MALFORMED, key=b"session-buddy-000")
@@ -228,8 +230,10 @@ async def _dead_letters(settings: Settings, expected: int) -> int:
     """Records in the dead-letter topic; one more than expected is waited for a moment as well."""
     from aiokafka import AIOKafkaConsumer
 
+    from akasha_stream.connections.kafka import client_options
+
     consumer = AIOKafkaConsumer(
-        settings.topics.dead_letters, bootstrap_servers=settings.broker.bootstrap_servers, auto_offset_reset="earliest"
+        settings.topics.dead_letters, **client_options(settings.broker), auto_offset_reset="earliest"
     )
     await consumer.start()
     try:

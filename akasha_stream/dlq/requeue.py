@@ -19,6 +19,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from akasha_stream.connections.kafka import client_options
 from akasha_stream.dlq.ledger import Choice, Ledger, read_ledger
 from akasha_stream.dlq.letter import MARK, MARK_TO, REQUEUED_AT, REQUEUED_FROM, Letter, Mark, Place
 from akasha_stream.errors import BrokerError, LetterNotFound
@@ -26,7 +27,7 @@ from akasha_stream.hot.durable import passed
 from akasha_stream.partitioner import partition_of_key
 from akasha_stream.publish.connection import NO_IDEMPOTENCE
 from akasha_stream.settings import Settings
-from akasha_stream.topics.broker import broker_errors
+from akasha_stream.topics.broker import broker_errors, connecting
 from akasha_stream.topics.reader import TopicReader, as_record, reading
 
 log = structlog.get_logger(__name__)
@@ -201,15 +202,13 @@ async def _producer(settings: Settings) -> AsyncIterator[tuple[AIOKafkaProducer,
     """A started producer, and whether it has transactions. Raises BrokerError."""
     for transactional in (True, False):
         producer = AIOKafkaProducer(
-            bootstrap_servers=settings.broker.bootstrap_servers,
-            client_id=f"{settings.broker.client_id}-requeue",
-            request_timeout_ms=int(settings.broker.request_timeout_s * 1000),
+            **client_options(settings.broker, "-requeue"),
             acks="all",
             max_request_size=settings.limits.bundle_bytes * 2 + 1_048_576,
             transactional_id=f"akasha-requeue-{settings.topics.dead_letters}" if transactional else None,
         )
         try:
-            with broker_errors(f"broker {settings.broker.bootstrap_servers}"):
+            async with connecting(settings.broker):
                 await producer.start()
         except BrokerError as error:
             await producer.stop()

@@ -10,12 +10,12 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from akasha_stream.doctor.finding import Findings
 from akasha_stream.embedded.tansu import CLUSTER_ID
-from akasha_stream.errors import BrokerError
+from akasha_stream.errors import BrokerDenied, BrokerError
 from akasha_stream.settings import Settings
 from akasha_stream.topics.admin import plan
 from akasha_stream.topics.broker import Unsupported, admin_client, broker_errors, topic_configs
 from akasha_stream.topics.definition import definitions
-from akasha_stream.topics.incarnation import log_incarnation
+from akasha_stream.topics.incarnation import incarnation_through
 
 UNREAD_MARGIN = 2.0
 """Retention is risky below this many times the spill interval."""
@@ -42,6 +42,8 @@ async def check_broker(found: Findings, settings: Settings) -> None:
             await _topics(found, settings, admin)
             await _replicas(found, settings, admin)
             await _retention(found, settings, admin)
+    except BrokerDenied as error:
+        found.fail("reachable", str(error), "docs/connections.md: what each listener of Kafka wants")
     except BrokerError as error:
         found.fail(
             "reachable",
@@ -68,7 +70,7 @@ async def _versions(
     if lacking:
         found.fail("versions", f"the broker lacks {', '.join(lacking)}", "run Apache Kafka 2.8 or newer")
         return
-    if await log_incarnation("", settings.topics.embeddings, client=admin._client) is None:
+    if await incarnation_through(admin._client, settings.topics.embeddings) is None:
         if versions.get(3, (0, 0))[1] >= 10:  # it has topic ids, so the topic is what is missing: _topics says so
             found.ok("versions", "topic ids, idempotence, transactions")
             return

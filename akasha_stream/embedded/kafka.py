@@ -91,9 +91,13 @@ class KafkaServer(ServerProcess):
             self._format()
             formatted.touch()
 
+    def format_options(self) -> list[str]:
+        """Of the storage tool, besides those that every node needs."""
+        return []
+
     def _format(self) -> None:
         command = self._java(heap_mb=128, main="kafka.tools.StorageTool")
-        command += ["format", "--ignore-formatted", "-t", self._cluster_id, "-c", _PROPERTIES]
+        command += ["format", "--ignore-formatted", "-t", self._cluster_id, "-c", _PROPERTIES, *self.format_options()]
         try:
             done = subprocess.run(
                 command,

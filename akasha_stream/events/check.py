@@ -28,6 +28,7 @@ def check_event(event: Event, limits: Limits) -> None:
         ValidationError: with a reason of `akasha_stream.events.reasons`.
     """
     _check_string("source_system", event.source_system, 1, limits.source_system_bytes, _STRICT_CONTROL)
+    _check_allowed(event.source_system, limits)
     _check_string("event_id", event.event_id, 1, limits.event_id_bytes, _STRICT_CONTROL)
     ticks = (event.created_at - _EPOCH) // _MICROSECOND
     if not 0 <= ticks <= (time.time() + limits.future_s) * 1e6:
@@ -49,6 +50,12 @@ def check_event(event: Event, limits: Limits) -> None:
         raise ValidationError(*vector_problem(vector))
     if event.metadata:
         _check_metadata(event, limits)
+
+
+def _check_allowed(system: str, limits: Limits) -> None:
+    allowed = limits.source_systems
+    if allowed and not any(system.startswith(each[:-1]) if each.endswith("*") else system == each for each in allowed):
+        raise ValidationError("source_system_not_allowed", f"this topic does not carry the source_system {system!a}")
 
 
 def _check_metadata(event: Event, limits: Limits) -> None:

@@ -30,6 +30,7 @@ REASONS: Final[dict[str, str]] = {
     "duplicate_key": "the JSON object of the event names a field twice",
     "op_unknown": "op is neither upsert nor delete",
     "utf8_invalid": "a string is not UTF-8",
+    "source_system_not_allowed": "the topic does not carry this source_system (limits.source_systems)",
     "source_system_size": "source_system is empty or longer than limits.source_system_bytes",
     "event_id_size": "event_id is empty or longer than limits.event_id_bytes",
     "model_size": "model is empty or longer than limits.model_bytes",

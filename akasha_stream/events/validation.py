@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,12 @@ class Columns:
             ),
         )
         limits = self._limits
+        if limits.source_systems:
+            self.refusals.refuse_where(
+                ~_mask(_of(systems, limits.source_systems)),
+                "source_system_not_allowed",
+                lambda row: f"this topic does not carry the source_system {_shown(systems[row].as_py())}",
+            )
         self._check_size("source_system", systems, 1, limits.source_system_bytes)
         self._check_size("event_id", self.event_id, 1, limits.event_id_bytes)
         self._check_size("model", self.model, 1, limits.model_bytes)
@@ -163,6 +170,15 @@ class Columns:
             self.metadata = pc.if_else(pa.array(bad), "{}", self.metadata)
         self.metadata = canonical_column(self.metadata, self._limits.metadata_depth, self.refusals.refuse)
         self._check_size("metadata", self.metadata, 2, self._limits.metadata_bytes)
+
+
+def _of(systems: pa.StringArray, allowed: Sequence[str]) -> Any:
+    """A mask: systems that are in `allowed`, or begin as one there that ends in *. By bytes: they may be no UTF-8."""
+    rows: Any = pc.is_in(systems, value_set=pa.array(allowed, pa.string()))
+    for each in allowed:
+        if each.endswith("*"):
+            rows = pc.or_kleene(rows, pc.starts_with(systems, pattern=each[:-1]))
+    return rows
 
 
 def control_rows(column: pa.StringArray, *, strict: bool) -> NDArray[np.int64]:

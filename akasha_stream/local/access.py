@@ -63,7 +63,7 @@ async def open_access(
             return await ThroughDirectory.open(settings, stores)
         except ShardLocked as error:
             found = notice.read(settings.hot.data_dir / settings.topics.embeddings)
-            if found is not None and await _answers(found):
+            if found is not None and await _answers(found, settings):
                 return await ThroughWorker.open(settings, found)
             if asyncio.get_running_loop().time() > deadline:
                 where = "" if found is None else f" (a worker, process {found.pid}, should answer at {found.url})"
@@ -71,8 +71,8 @@ async def open_access(
         await asyncio.sleep(ASK_S)
 
 
-async def _answers(found: WorkerNotice) -> bool:
-    async with AkashaClient(found.url, timeout_s=2.0) as client:
+async def _answers(found: WorkerNotice, settings: Settings) -> bool:
+    async with AkashaClient(found.url, timeout_s=2.0, ca=settings.http.tls_ca) as client:
         return await client.ready()
 
 
@@ -155,7 +155,7 @@ class ThroughWorker:
         broker = settings.broker.model_copy(update={"bootstrap_servers": found.bootstrap_servers})
         publisher = EventPublisher(settings.model_copy(update={"broker": broker}))
         await publisher.start()
-        return cls(AkashaClient(found.url), publisher, settings)
+        return cls(AkashaClient(found.url, ca=settings.http.tls_ca), publisher, settings)
 
     async def write(self, events: Sequence[Event]) -> None:
         """Raises ValidationError, PublishError; NotSearchableYet, ServiceUnreachable once Kafka has the events."""

@@ -22,6 +22,7 @@ import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from akasha_stream.connections.kafka import client_options
 from akasha_stream.errors import BrokerError
 from akasha_stream.events.decode import Decoder
 from akasha_stream.events.records import Record
@@ -90,8 +91,7 @@ async def _later(
     decoder = Decoder(settings.limits, None)
     later: set[Identity] = set()
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker.bootstrap_servers,
-        client_id=f"{settings.broker.client_id}-hand-over",
+        **client_options(settings.broker, "-hand-over"),
         isolation_level="read_committed",
         # A log that no longer has this offset is read from its start.
         auto_offset_reset="earliest",

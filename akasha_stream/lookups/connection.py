@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import hiredis
 from redis.asyncio import Redis
@@ -18,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
+from akasha_stream.connections.tls import client_context, tls_failure, untrusted
 from akasha_stream.errors import LookupUnavailable, SettingsError
 from akasha_stream.settings import RedisSettings
 
@@ -41,7 +44,14 @@ class _Tcp(_PackedInC, Connection):
 
 
 class _Tls(_PackedInC, SSLConnection):
-    pass
+    def __init__(self, *, context: ssl.SSLContext | None = None, **options: Any) -> None:
+        """`context`: instead of what redis-py makes of the URL's options."""
+        super().__init__(**options)
+        self._context = context
+
+    def _connection_arguments(self) -> dict[str, Any]:
+        arguments: dict[str, Any] = dict(super()._connection_arguments())
+        return arguments if self._context is None else {**arguments, "ssl": self._context}
 
 
 class _Unix(_PackedInC, UnixDomainSocketConnection):
@@ -57,17 +67,23 @@ _PACKED: dict[type[AbstractConnection], type[AbstractConnection]] = {
 
 def connect(settings: RedisSettings) -> Redis:
     """A client; opens nothing yet. Close it with `aclose()`. Raises SettingsError for a URL that is none."""
+    url = settings.url.get_secret_value()
+    own = settings.tls_ca is not None or settings.tls_certificate is not None
+    tls = {"context": client_context(settings, "redis")} if own else {}
     try:
         # RESP2: with RESP3 the client asks every new connection for maintenance notifications, which Valkey has not.
         pool = ConnectionPool.from_url(
-            settings.url.get_secret_value(),
+            url,
             protocol=2,
             socket_timeout=settings.timeout_s,
             socket_connect_timeout=settings.timeout_s,
             retry=Retry(NoBackoff(), 0),
+            **tls,
         )
     except ValueError as error:
-        raise SettingsError(f"redis.url: {error}; write redis://[:password@]host:port/db") from error
+        raise SettingsError(
+            f"redis.url: {error}; write redis://[:password@]host:port/db, with TLS rediss://…"
+        ) from error
     pool.connection_class = _PACKED.get(pool.connection_class, pool.connection_class)
     return Redis.from_pool(pool)
 
@@ -82,4 +98,8 @@ def unavailable_as_lookup_error() -> Iterator[None]:
     try:
         yield
     except UNAVAILABLE as error:
+        if wrong := untrusted(error):
+            raise LookupUnavailable(f"Redis shows a certificate that is not trusted: {wrong} (redis.tls_ca)") from error
+        if why := tls_failure(error):
+            raise LookupUnavailable(f"Redis does not agree to TLS: {why} (redis.url, redis.tls_certificate)") from error
         raise LookupUnavailable(f"the Redis tables can't be reached: {error or type(error).__name__}") from error

@@ -18,6 +18,7 @@ from aiokafka.errors import (
     UnsupportedVersionError,
 )
 
+from akasha_stream.connections.kafka import client_options, or_hidden, why_denied
 from akasha_stream.errors import BrokerError, SettingsError
 from akasha_stream.settings import Settings
 
@@ -129,6 +130,11 @@ class Connection:
             await producer.stop()
             if isinstance(error, NO_IDEMPOTENCE):
                 raise
+            if (
+                isinstance(error, KafkaConnectionError)
+                and (denied := await why_denied(self._settings.broker)) is not None
+            ):
+                raise denied from error
             if isinstance(error, KafkaError | OSError):
                 raise self._unreachable(error) from error
             raise
@@ -151,9 +157,7 @@ class Connection:
                     f"publish.compression={compression} needs the package cramjam; install it, or take gzip or none"
                 ) from None
         return {
-            "bootstrap_servers": broker.bootstrap_servers,
-            "client_id": broker.client_id,
-            "request_timeout_ms": int(broker.request_timeout_s * 1000),
+            **client_options(broker),
             "acks": "all",
             "enable_idempotence": idempotent,
             "compression_type": compression,
@@ -169,7 +173,8 @@ class Connection:
         while self._topic not in producer.client.cluster.topics(exclude_internal_topics=False):
             if time.monotonic() > give_up:
                 raise BrokerError(
-                    f"the topic {self._topic} does not exist at {self._settings.broker.bootstrap_servers}; "
+                    f"the topic {self._topic} does not exist at {self._settings.broker.bootstrap_servers}"
+                    f"{or_hidden(self._settings.broker)}; "
                     "create it with: akasha-stream topics apply"
                 )
             await producer.client.force_metadata_update()

@@ -13,6 +13,7 @@ from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 from yarl import URL
 
+from akasha_stream.connections.kafka import faust_credentials
 from akasha_stream.settings import Settings
 from akasha_stream.stream.assignor import StickyAssignor
 from akasha_stream.stream.consumer import ReadTo, Run, RunSchema, RunTransport, StartOffsets
@@ -66,6 +67,7 @@ def create_app(
         ingest.group,
         broker=[URL(f"kafka://{server.strip()}") for server in broker.bootstrap_servers.split(",")],
         broker_client_id=broker.client_id,
+        broker_credentials=faust_credentials(broker),
         broker_session_timeout=ingest.session_timeout_s,
         broker_heartbeat_interval=ingest.heartbeat_s,
         broker_request_timeout=max(broker.request_timeout_s, ingest.session_timeout_s + 1),

@@ -14,6 +14,7 @@ from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import KafkaError
 from faust.types import TP
 
+from akasha_stream.connections.kafka import client_options
 from akasha_stream.errors import BrokerError
 from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.shard import Shard
@@ -21,7 +22,8 @@ from akasha_stream.hot.store import ShardStore
 from akasha_stream.settings import Settings
 from akasha_stream.stream.consumer import ReadTo
 from akasha_stream.stream.membership import Membership, leave
-from akasha_stream.topics.incarnation import log_incarnation
+from akasha_stream.topics.broker import connecting
+from akasha_stream.topics.incarnation import incarnation_through
 
 log = structlog.get_logger(__name__)
 
@@ -60,9 +62,7 @@ class Assignment:
         self._on_opened = on_opened
         self._on_closed = on_closed
         # Asks the broker about the log; a member of no group, it reads nothing.
-        self._probe = AIOKafkaConsumer(
-            bootstrap_servers=settings.broker.bootstrap_servers, client_id=f"{settings.broker.client_id}-probe"
-        )
+        self._probe = AIOKafkaConsumer(**client_options(settings.broker, "-probe"))
         self._asking = asyncio.Lock()
         self._replaced: set[int] = set()
         self._ends_then: dict[int, int] = {}
@@ -79,10 +79,8 @@ class Assignment:
 
     async def start(self) -> None:
         """Raises BrokerError."""
-        try:
+        async with connecting(self._settings.broker):
             await self._probe.start()
-        except (KafkaError, OSError) as exc:
-            raise BrokerError(f"Kafka can't be reached at {self._settings.broker.bootstrap_servers}: {exc}") from exc
 
     async def take_over(self) -> None:
         """Go on where this data folder's last worker, which may have been killed, stopped. Raises BrokerError.
@@ -131,7 +129,7 @@ class Assignment:
     async def incarnation(self) -> Incarnation:
         """Which log the topic is now; unknown parts are None. Raises BrokerError."""
         async with self._asking:
-            found = await log_incarnation("", self._topic, client=self._probe._client)
+            found = await incarnation_through(self._probe._client, self._topic)
         return Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
 
     async def recreated(self) -> bool:

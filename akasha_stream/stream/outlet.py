@@ -10,11 +10,13 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from akasha_stream.connections.kafka import client_options
 from akasha_stream.errors import BrokerError
 from akasha_stream.events.dead_letters import LEFT_OUT, dead_letter_record
 from akasha_stream.events.records import DeadLetter
 from akasha_stream.hot.shard import Shard
 from akasha_stream.settings import Settings
+from akasha_stream.topics.broker import connecting
 
 log = structlog.get_logger(__name__)
 
@@ -33,11 +35,11 @@ class Outlet:
 
     def __init__(self, settings: Settings, shards: Callable[[], list[Shard]]) -> None:
         self._topics = settings.topics
+        self._broker = settings.broker
         self._shards = shards
         self._wake = asyncio.Event()
         self._producer = AIOKafkaProducer(
-            bootstrap_servers=settings.broker.bootstrap_servers,
-            client_id=f"{settings.broker.client_id}-outlet",
+            **client_options(settings.broker, "-outlet"),
             acks="all",
             linger_ms=5,
             # A dead letter carries the original bytes and some headers more than the largest bundle.
@@ -49,10 +51,8 @@ class Outlet:
 
     async def start(self) -> None:
         """Raises BrokerError."""
-        try:
+        async with connecting(self._broker):
             await self._producer.start()
-        except (KafkaError, OSError) as exc:
-            raise BrokerError(f"Kafka can't be reached: {exc}") from exc
 
     async def stop(self) -> None:
         # What is not acknowledged yet is repeated by the next start; a broker that is away is not waited for.

@@ -23,6 +23,7 @@ from aiokafka.errors import (
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int8, Int16, Int32, Schema, String
 
+from akasha_stream.connections.kafka import client_options, why_denied
 from akasha_stream.errors import BrokerError
 from akasha_stream.settings import BrokerSettings
 from akasha_stream.topics.difference import BrokerTopic, Wanted
@@ -84,18 +85,26 @@ class IncrementalAlterConfigsRequest(Request[IncrementalAlterConfigsRequestV0]):
 
 @asynccontextmanager
 async def admin_client(settings: BrokerSettings) -> AsyncIterator[AIOKafkaAdminClient]:
-    """A started admin client. Raises BrokerError when no broker answers."""
-    admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id=settings.client_id,
-        request_timeout_ms=int(settings.request_timeout_s * 1000),
-    )
+    """A started admin client. Raises BrokerError when no broker answers or lets us in."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
     try:
-        with broker_errors(f"broker {settings.bootstrap_servers}"):
+        async with connecting(settings):
             await admin.start()
         yield admin
     finally:
         await admin.close()
+
+
+@asynccontextmanager
+async def connecting(settings: BrokerSettings) -> AsyncIterator[None]:
+    """Around a client's start(): BrokerDenied where Kafka does not let us in, else as broker_errors."""
+    try:
+        with broker_errors(f"broker {settings.bootstrap_servers}"):
+            yield
+    except BrokerError as error:
+        if isinstance(error.__cause__, KafkaConnectionError) and (denied := await why_denied(settings)) is not None:
+            raise denied from error
+        raise
 
 
 @contextmanager

@@ -26,8 +26,10 @@ from aiokafka.protocol.types import (
     TaggedFields,
 )
 
+from akasha_stream.connections.kafka import client_options
 from akasha_stream.errors import BrokerError
-from akasha_stream.topics.broker import Unsupported, broker_errors
+from akasha_stream.settings import BrokerSettings
+from akasha_stream.topics.broker import Unsupported, broker_errors, connecting
 
 _log = structlog.stdlib.get_logger(__name__)
 _NO_ID = UUID(int=0)
@@ -134,26 +136,22 @@ class TopicIdRequest(Request[MetadataRequestV10]):  # type: ignore[misc]
         return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
 
 
-async def log_incarnation(
-    bootstrap_servers: str, topic: str, *, client: AIOKafkaClient | None = None
-) -> Incarnation | None:
+async def log_incarnation(settings: BrokerSettings, topic: str) -> Incarnation | None:
     """Which log `topic` is now. None, with the reason logged, where the broker gives no topic ids or has no such topic.
 
-    `client`: a bootstrapped client to ask with (a consumer's or an admin client's `_client`), else one is made for
-    this question. Raises BrokerError when no broker answers.
+    Raises BrokerError when no broker answers.
     """
-    if client is not None:
-        return await _ask(client, topic)
-    own = AIOKafkaClient(bootstrap_servers=bootstrap_servers)
+    client = AIOKafkaClient(**client_options(settings))
     try:
-        with broker_errors(f"broker {bootstrap_servers}"):
-            await own.bootstrap()
-        return await _ask(own, topic)
+        async with connecting(settings):
+            await client.bootstrap()
+        return await incarnation_through(client, topic)
     finally:
-        await own.close()
+        await client.close()
 
 
-async def _ask(client: AIOKafkaClient, topic: str) -> Incarnation | None:
+async def incarnation_through(client: AIOKafkaClient, topic: str) -> Incarnation | None:
+    """The same, asked with a bootstrapped client: a consumer's or an admin client's `_client`."""
     node = client.get_random_node()
     if node is None:
         raise BrokerError("no broker is known")

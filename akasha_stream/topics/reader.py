@@ -9,12 +9,13 @@ from contextlib import asynccontextmanager
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
+from akasha_stream.connections.kafka import client_options, or_hidden
 from akasha_stream.embedded.tansu import CLUSTER_ID
 from akasha_stream.errors import BrokerError, UsageError
 from akasha_stream.events.records import Record
 from akasha_stream.settings import BrokerSettings
-from akasha_stream.topics.broker import broker_errors
-from akasha_stream.topics.incarnation import log_incarnation
+from akasha_stream.topics.broker import broker_errors, connecting
+from akasha_stream.topics.incarnation import incarnation_through
 
 POLL_MS = 200
 """How long a fetch that finds nothing is held: the time until Ctrl-C or the end of a topic is noticed."""
@@ -163,9 +164,7 @@ async def reading(settings: BrokerSettings, topic: str) -> AsyncIterator[TopicRe
     """A reader until the block ends. Raises BrokerError where no broker answers, UsageError where there is no such
     topic."""
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id=f"{settings.client_id}-reader",
-        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **client_options(settings, "-reader"),
         isolation_level="read_committed",
         # Where retention removed the records before they were read: go on with the first that is there.
         auto_offset_reset="earliest",
@@ -175,16 +174,17 @@ async def reading(settings: BrokerSettings, topic: str) -> AsyncIterator[TopicRe
         max_partition_fetch_bytes=4 << 20,
     )
     try:
-        with broker_errors(f"broker {settings.bootstrap_servers}"):
+        async with connecting(settings):
             await consumer.start()
             # Of all topics: asking for one would create it where the broker allows that.
             known = await consumer._client.fetch_all_metadata()
         partitions = known.partitions_for_topic(topic)
         if not partitions:
             raise UsageError(
-                f"there is no topic {topic} at {settings.bootstrap_servers}; create it with: akasha-stream topics apply"
+                f"there is no topic {topic} at {settings.bootstrap_servers}{or_hidden(settings)}; "
+                "create it with: akasha-stream topics apply"
             )
-        log = await log_incarnation("", topic, client=consumer._client)
+        log = await incarnation_through(consumer._client, topic)
         embedded = log is not None and log.cluster_id == CLUSTER_ID
         yield TopicReader(topic, consumer, partitions, embedded=embedded)
     finally:
@@ -197,15 +197,14 @@ async def committed_offsets(settings: BrokerSettings, group: str, topic: str) ->
     Raises BrokerError.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.bootstrap_servers,
-        client_id=f"{settings.client_id}-reader",
-        request_timeout_ms=int(settings.request_timeout_s * 1000),
+        **client_options(settings, "-reader"),
         group_id=group,
         enable_auto_commit=False,
     )
     try:
-        with broker_errors(f"offsets of group {group}"):
+        async with connecting(settings):
             await consumer.start()
+        with broker_errors(f"offsets of group {group}"):
             partitions = (await consumer._client.fetch_all_metadata()).partitions_for_topic(topic) or ()
             assigned = [TopicPartition(topic, partition) for partition in sorted(partitions)]
             if not assigned:

@@ -14,6 +14,7 @@ from akasha_stream.events.forget import decode_forget, is_forget
 from akasha_stream.events.records import Record
 from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.lookups.tables import Keys
+from akasha_stream.settings import BrokerSettings
 from akasha_stream.storage import StorageSettings, StorageTiers
 from akasha_stream.tiers.forgotten import load_forgotten, system_hash
 from akasha_stream.tiers.keys import LogId
@@ -52,7 +53,7 @@ def topic(broker: Broker, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch,
 
 
 async def fill(broker: Broker, valkey: ValkeyServer, topic: str) -> LogId:
-    found = await log_incarnation(broker.bootstrap_servers, topic)
+    found = await log_incarnation(BrokerSettings(bootstrap_servers=broker.bootstrap_servers), topic)
     life = Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
     log = LogId(topic, life, 1)
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)

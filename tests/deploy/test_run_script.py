@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import threading
+import tomllib
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -58,6 +63,81 @@ class Place:
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     return Place(tmp_path)
+
+
+class Osv(BaseHTTPRequestHandler):
+    """Answers as OSV does: one package has an advisory, or none has."""
+
+    affected: ClassVar[str | None] = None
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        names = [query["package"]["name"] for query in asked["queries"]]
+        self._answer({"results": [{"vulns": [{"id": "PYSEC-1"}]} if name == self.affected else {} for name in names]})
+
+    def do_GET(self) -> None:
+        self._answer(
+            {
+                "id": "PYSEC-1",
+                "modified": "2026-01-01T00:00:00Z",
+                "summary": "a flaw",
+                "affected": [{"package": {"ecosystem": "PyPI", "name": self.affected}, "versions": []}],
+            }
+        )
+
+    def _answer(self, body: object) -> None:
+        content = json.dumps(body).encode()
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *args: object) -> None: ...  # noqa: A002
+
+
+@pytest.mark.parametrize(("affected", "code"), [("numpy", 1), (None, 0)])
+def test_an_audit_tells_what_the_service_knows(affected: str | None, code: int) -> None:
+    service = HTTPServer(("127.0.0.1", 0), type("Service", (Osv,), {"affected": affected}))
+    threading.Thread(target=service.serve_forever, daemon=True).start()
+    try:
+        done = really("audit", "--service-url", f"http://127.0.0.1:{service.server_port}")
+    finally:
+        service.shutdown()
+        service.server_close()
+    assert done.returncode == code, done.stdout + done.stderr
+    assert ("PYSEC-1" in done.stdout) == (affected is not None)
+
+
+def test_an_audit_without_its_service_is_none() -> None:
+    done = really("audit", "--service-url", "http://127.0.0.1:1")
+    assert done.returncode == 3
+    assert "error: not audited" in done.stderr
+
+
+def test_the_bill_of_materials_has_every_package_that_is_locked(tmp_path: Path) -> None:
+    done = really("sbom", str(tmp_path / "made" / "sbom.json"))
+    assert done.returncode == 0, done.stderr
+    bill = json.loads((tmp_path / "made" / "sbom.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    there = {(each["name"], each["version"]) for each in bill["components"]}
+    locked = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
+    (ours,) = [each for each in locked if each["name"] == "akasha-stream"]
+    needed = {
+        each["name"] for extra in [ours["dependencies"], *ours["optional-dependencies"].values()] for each in extra
+    }
+    assert needed <= {name for name, _ in there}
+    assert there <= {(each["name"], each["version"]) for each in locked}
+    assert "pytest" not in {name for name, _ in there}
+    assert all(each["purl"].startswith("pkg:pypi/") for each in bill["components"])
+
+
+def really(*command: str) -> subprocess.CompletedProcess[str]:
+    """./run with the uv of this machine."""
+    environment = {**os.environ, "UV_HTTP_RETRIES": "0"}
+    return subprocess.run(
+        [ROOT / "run", *command], env=environment, capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 @pytest.mark.parametrize(

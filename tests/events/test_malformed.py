@@ -62,7 +62,7 @@ def test_a_bad_record_is_a_dead_letter(kind: str, strict_decoder: Decoder) -> No
 def test_reasons_are_all_known_and_all_reached() -> None:
     reached = set().union(*(reasons(kind) for kind in KINDS))
     assert reached <= REASONS.keys()
-    assert REASONS.keys() - reached == {"record_timestamp", "forget_invalid"}
+    assert REASONS.keys() - reached == {"record_timestamp", "forget_invalid", "source_system_not_allowed"}
 
 
 def test_a_thousand_bad_records_among_good_ones(strict_decoder: Decoder) -> None:
