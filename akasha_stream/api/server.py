@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -13,7 +14,7 @@ from fastapi import FastAPI
 from akasha_stream.errors import ServerStartError
 from akasha_stream.settings import HttpSettings
 
-_GRACE_S = 5
+GRACE_S = 5.0
 _ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
@@ -51,10 +52,10 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
+async def serve(app: FastAPI, host: str, port: int, *, grace_s: float = GRACE_S) -> AsyncIterator[int]:
     """Serve until the block ends; yields the bound port (port 0: a free one).
 
-    Requests in flight get 5 s to finish. Raises ServerStartError where the address can't be bound.
+    Requests under way get `grace_s` to finish. Raises ServerStartError where the address can't be bound.
     """
     try:
         listener = _listen(host, port)
@@ -67,7 +68,7 @@ async def serve(app: FastAPI, host: str, port: int) -> AsyncIterator[int]:
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=math.ceil(grace_s),
         )
     )
     task = asyncio.create_task(server.serve(sockets=[listener]), name="http")

@@ -9,6 +9,7 @@ import pytest
 
 from akasha_stream.configuration.load import load
 from akasha_stream.errors import SettingsError
+from akasha_stream.settings import HttpSettings, IngestSettings
 
 SECRET = "hunter2-very-secret"
 
@@ -30,7 +31,10 @@ def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None)
         ("hot:\n  seal_row: 5", "akasha-stream.yml:2: hot.seal_row: no such key; did you mean hot.seal_rows?"),
         ("seal_rows: 5", "akasha-stream.yml:1: seal_rows: no such key; did you mean hot.seal_rows?"),
         ("hott: {}", "akasha-stream.yml:1: hott: no such key; did you mean hot?"),
-        ("http: {zzz: 1}", "akasha-stream.yml:1: http.zzz: no such key; allowed: host, port, advertised_url"),
+        (
+            "ingest: {zzz: 1}",
+            f"akasha-stream.yml:1: ingest.zzz: no such key; allowed: {', '.join(IngestSettings.model_fields)}",
+        ),
         ("hot:\n  seal_rows: many", "akasha-stream.yml:2: hot.seal_rows: found 'many'; allowed: a whole number ≥ 100"),
         ("hot: {seal_rows: 5}", "akasha-stream.yml:1: hot.seal_rows: found 5; allowed: a whole number ≥ 100"),
         ("hot: {seal_rows: 100.5}", "akasha-stream.yml:1: hot.seal_rows: found 100.5; allowed: a whole number ≥ 100"),
@@ -48,7 +52,8 @@ def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None)
         ),
         (
             "http: 8470",
-            "akasha-stream.yml:1: http: found 8470; allowed: a mapping with the keys host, port, advertised_url",
+            "akasha-stream.yml:1: http: found 8470; allowed: a mapping with the keys "
+            + ", ".join(HttpSettings.model_fields),
         ),
         ("redaction: {patterns: {a: 1}}", "akasha-stream.yml:1: redaction.patterns.a: found 1; allowed: text"),
         ("redis: {enabled: maybe}", "akasha-stream.yml:1: redis.enabled: found 'maybe'; allowed: true or false"),
