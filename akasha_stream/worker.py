@@ -356,7 +356,13 @@ class Worker:
             add_metrics(http, telemetry.exposition, open_metrics=settings.auth.open_metrics)
         self._add_console(http, owners, peers)
         port = await self._stack.enter_async_context(
-            serve(http, settings.http.host, settings.http.port, grace_s=settings.http.grace_s)
+            serve(
+                http,
+                settings.http.host,
+                settings.http.port,
+                grace_s=settings.http.grace_s,
+                receive_s=settings.http.receive_s,
+            )
         )
         self.url = url_of(settings.http.host, port)
         self.advertised_url = advertised_url(settings.http, port)

@@ -10,11 +10,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from akasha_stream.errors import ServerStartError
 from akasha_stream.settings import HttpSettings
 
 GRACE_S = 5.0
+RECEIVE_S = 10.0
 _ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
@@ -36,6 +38,48 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Protocol(HttpToolsProtocol):
+    """Closes a connection on which a request's head does not arrive in time: Uvicorn waits for ever."""
+
+    receive_s: float
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._arrived()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self.receive_s, self._close)
+
+    def _arrived(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _close(self) -> None:
+        self._late = None
+        # The one before it on this connection may still be answered.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def _protocol(receive_s: float) -> type[HttpToolsProtocol]:
+    return type("Protocol", (_Protocol,), {"receive_s": receive_s})
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     # With the protocol named: asyncio sets TCP_NODELAY only on sockets that say TCP, and without it
@@ -52,10 +96,13 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI, host: str, port: int, *, grace_s: float = GRACE_S) -> AsyncIterator[int]:
+async def serve(
+    app: FastAPI, host: str, port: int, *, grace_s: float = GRACE_S, receive_s: float = RECEIVE_S
+) -> AsyncIterator[int]:
     """Serve until the block ends; yields the bound port (port 0: a free one).
 
-    Requests under way get `grace_s` to finish. Raises ServerStartError where the address can't be bound.
+    Requests under way get `grace_s` to finish; the head of one has to arrive within
+    `receive_s`. Raises ServerStartError where the address can't be bound.
     """
     try:
         listener = _listen(host, port)
@@ -64,6 +111,7 @@ async def serve(app: FastAPI, host: str, port: int, *, grace_s: float = GRACE_S)
     server = _Server(
         uvicorn.Config(
             app,
+            http=_protocol(receive_s),
             lifespan="off",
             log_config=None,
             access_log=False,

@@ -59,7 +59,9 @@ class Authentication:
         if not self.required:
             return ANYBODY
         if header is None:
-            raise NotAuthenticated("an API key is needed: send it as `Authorization: Bearer ak_…`")
+            raise NotAuthenticated(
+                "an API key is needed: as `Authorization: Bearer ak_…`; on the command line AKASHA_API_KEY or --key"
+            )
         scheme, _, credential = header.partition(" ")
         credential = credential.strip()
         if scheme.lower() != "bearer" or not credential or len(credential) > MOST_BYTES:

@@ -44,6 +44,7 @@ COMMANDS: dict[str, Entry] = {
     "forget": Entry("akasha_stream.cli.forget", "Remove every row of a source system, from everywhere."),
     "tiers": Entry("akasha_stream.cli.tiers", "What is stored in which tier; move, restore, compact and clean it."),
     "segments": Entry("akasha_stream.cli.segments", "Make the catalog of stored segments anew, and check them."),
+    "keys": Entry("akasha_stream.cli.keys", "Make, list and revoke API keys."),
     "topics": Entry("akasha_stream.cli.topics", "Create the Kafka topics, and compare them with their definitions."),
     "config": Entry("akasha_stream.cli.config", "Show and check the settings."),
     "completion": Entry("akasha_stream.cli.completion", "Print the completion script of a shell."),

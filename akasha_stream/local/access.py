@@ -155,7 +155,7 @@ class ThroughWorker:
         broker = settings.broker.model_copy(update={"bootstrap_servers": found.bootstrap_servers})
         publisher = EventPublisher(settings.model_copy(update={"broker": broker}))
         await publisher.start()
-        return cls(AkashaClient(found.url), publisher, settings)
+        return cls(AkashaClient(found.url, key=settings.auth.key), publisher, settings)
 
     async def write(self, events: Sequence[Event]) -> None:
         """Raises ValidationError, PublishError; NotSearchableYet, ServiceUnreachable once Kafka has the events."""

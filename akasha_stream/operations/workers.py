@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from akasha_stream.api.health import ComponentHealth
 from akasha_stream.api.partitions import Partitions, PartitionState
-from akasha_stream.client import local_url
-from akasha_stream.errors import LookupUnavailable
+from akasha_stream.client import checked, key_header, local_url
+from akasha_stream.errors import AccessError, AkashaError, LookupUnavailable
 from akasha_stream.lookups.connection import connect
 from akasha_stream.lookups.tables import Keys
 from akasha_stream.lookups.workers import Worker, WorkerRegistry
@@ -79,7 +79,8 @@ async def find_workers(settings: Settings, urls: Sequence[str] = ()) -> Workers:
     guessed = not by_url
     if guessed:
         by_url[local_url(settings.http)] = None
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=False) as client:  # noqa: S501 - see tests; plain http
+    headers = key_header(settings.auth.key)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=False, headers=headers) as client:  # noqa: S501 - see tests; plain http
         states = await asyncio.gather(
             *(_ask(client, url, entry, settings.topics.embeddings) for url, entry in by_url.items())
         )
@@ -110,6 +111,12 @@ async def _ask(client: httpx.AsyncClient, url: str, entry: Worker | None, topic:
         return WorkerState(url, entry, error=f"did not answer within {TIMEOUT_S:g} s")
     except (httpx.TransportError, httpx.InvalidURL) as error:
         return WorkerState(url, entry, error=f"can't be reached: {error}")
+    try:
+        checked(partitions)
+    except AccessError as error:
+        return WorkerState(url, entry, error=f"refuses: {error}")
+    except AkashaError:
+        pass  # said below
     try:
         components = _HEALTH.validate_python(ready.json()["components"])
         owned = _PARTITIONS.validate_json(partitions.content)

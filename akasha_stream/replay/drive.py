@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 import pyarrow as pa
 
-from akasha_stream.client import checked
+from akasha_stream.client import checked, key_header
 from akasha_stream.errors import ServiceUnreachable, ShardLocked, ShardMoved, UsageError
 from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
@@ -143,7 +143,8 @@ async def owners(settings: Settings, urls: Sequence[str], incarnation: Incarnati
     Raises ServiceUnreachable where there is neither, ShardLocked, SegmentCorrupt; UsageError where segments of the
     directory are in the object store only.
     """
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=False) as client:  # noqa: S501 - plain http
+    headers = key_header(settings.auth.key)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=False, headers=headers) as client:  # noqa: S501 - plain http
         workers = ThroughWorkers(settings, urls, client)
         if await workers.look():
             yield workers

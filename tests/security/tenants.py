@@ -135,7 +135,7 @@ class Tenancy:
         )
 
 
-class _Letters:
+class Letters:
     """A dead-letter topic: one letter of each system, one whose event names another system, and foreign bytes."""
 
     topic = "dlq"
@@ -201,7 +201,7 @@ async def tenancy(folder: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
     @asynccontextmanager
     async def reading(_broker: BrokerSettings, _topic: str) -> AsyncIterator[TopicReader]:
-        yield cast("TopicReader", _Letters())
+        yield cast("TopicReader", Letters())
 
     monkeypatch.setattr(dead_letters, "reading", reading)
 
