@@ -87,7 +87,7 @@ def create_app(
         tags=["events"],
         summary="One event by its identity",
         description="Both parts percent-encoded: a `/` inside one is `%2F`.",
-        responses={200: {"model": StoredEvent}, **problems(400, 404, 502, 503)},
+        responses={200: {"model": StoredEvent}, **problems(400, 404, 422, 502, 503)},
     )
     @needs(Scope.READ)
     async def event(
@@ -123,7 +123,7 @@ def create_app(
         "/v1/peer/search",
         tags=["between workers"],
         summary="Search this worker's partitions alone, for another worker",
-        responses={200: {"model": PeerAnswer}, **problems(400, 408, 413, 422, 502, 503)},
+        responses={200: {"model": PeerAnswer}, **problems(400, 404, 408, 409, 413, 422, 501, 502, 503)},
         openapi_extra=request_body(PeerSearch),
     )
     @needs(Scope.NODE)

@@ -1,4 +1,4 @@
-"""Real workers that ask for keys: of each other too, in their logs nothing of a secret, and a stop that is announced."""
+"""Real workers that ask for keys, of each other too: no secret in their logs, and a stop that is announced."""
 
 from __future__ import annotations
 
