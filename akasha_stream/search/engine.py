@@ -325,7 +325,8 @@ class SearchEngine:
     def _checked(self, vector: NDArray[np.float64]) -> NDArray[np.float32]:
         if len(vector) != self._dimensions:
             raise UsageError(f"vector: has {len(vector)} values, and this store's vectors have {self._dimensions}")
-        narrow: NDArray[np.float32] = vector.astype(np.float32)
+        with np.errstate(over="ignore"):  # told below
+            narrow: NDArray[np.float32] = vector.astype(np.float32)
         if not np.isfinite(narrow).all():
             raise UsageError("vector: holds a value that is not a finite 32-bit number")
         if not narrow.any():

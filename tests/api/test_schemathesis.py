@@ -51,6 +51,7 @@ FIGURES = WorkerFigures(
 
 class Embedder:
     model = "none"
+    dimensions = SETTINGS.limits.dimensions
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         return np.ones((len(texts), SETTINGS.limits.dimensions), np.float32)
