@@ -295,7 +295,7 @@ async def _ingest(
         try:
             rates[spill].append(rows / await asyncio.to_thread(_take_in, store, settings, records))
             if running is not None:
-                await _spilled(tiering)
+                await _spilled(store, tiering)
                 segments += tiering.spiller.totals.segments
         finally:
             if running is not None:
@@ -312,7 +312,10 @@ async def _ingest(
     }
 
 
-async def _spilled(tiering: Tiering) -> None:
+async def _spilled(store: ShardStore, tiering: Tiering) -> None:
+    # A segment that is closed but not rewritten yet is in no backlog.
+    if not await asyncio.to_thread(store.wait_sealed, SPILL_TIMEOUT_S):
+        raise RuntimeError(f"segments were not rewritten within {SPILL_TIMEOUT_S:g} s: {store.backlog()}")
     for _ in range(int(SPILL_TIMEOUT_S * 10)):
         if not tiering.spiller.backlog().segments:
             return

@@ -35,6 +35,8 @@ from akasha_stream.settings import Settings
 log = structlog.get_logger(__name__)
 
 RETRY_S = 5.0
+INDEX_QUIET_S = 1.0
+INDEX_LATEST_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,8 @@ class Sealer:
         self._current: list[ClosedSegment] = []
         self._errors: dict[str, str] = {}
         """By segment; of those that are tried again."""
+        self._index_from = 0.0
+        """monotonic() before which no index is begun."""
         self._closing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._indexing: queue.SimpleQueue[ClosedSegment | None] = queue.SimpleQueue()
         self._threads = [
@@ -79,6 +83,14 @@ class Sealer:
         with self._changed:
             self._waiting.append(closed)
         (self._indexing if closed.file is None else self._closing).put(closed)
+
+    def put_off_indexes(self) -> None:
+        """Begin no index for a second; called again and again while ingest works off a backlog.
+
+        Though the builder only has what nobody else wants of the cores (SCHED_IDLE), it shares their caches: ingest
+        took in a tenth less beside it. A segment waits INDEX_LATEST_S at most, however long the backlog lasts.
+        """
+        self._index_from = time.monotonic() + INDEX_QUIET_S
 
     def backlog(self) -> SealBacklog:
         with self._changed:
@@ -224,6 +236,7 @@ class Sealer:
         elif closed.file is None:
             return
         elif segment.index is None:  # else an earlier try failed to remove the growing file
+            self._wait_for_ingest(closed)
             self._build(closed, segment.name.growing(folder), segment.name.sealed(folder))
             passed("index built")
             index = self._reader.attach(segment.name.sealed(folder))
@@ -242,6 +255,12 @@ class Sealer:
             rows=segment.rows,
             seconds=round(time.monotonic() - started, 1),
         )
+
+    def _wait_for_ingest(self, closed: ClosedSegment) -> None:
+        latest = time.monotonic() + INDEX_LATEST_S
+        with self._changed:
+            while not self._given_up(closed) and (left := min(self._index_from, latest) - time.monotonic()) > 0:
+                self._changed.wait(left)
 
     def _forgotten(self, shard: Shard, segment: SealedSegment) -> dict[str, int]:
         """Systems of which a finished segment's files have something that was forgotten → the position it is before."""

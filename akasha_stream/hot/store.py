@@ -184,6 +184,10 @@ class ShardStore:
         """Whether its files are being rewritten, or wait for it."""
         return self._sealer.has(segment)
 
+    def put_off_indexes(self) -> None:
+        """Leave the cores to ingest, which works off a backlog; to be called again with each large batch."""
+        self._sealer.put_off_indexes()
+
     def wait_sealed(self, timeout_s: float) -> bool:
         """Wait until every closed segment has its index."""
         return self._sealer.wait_idle(timeout_s)

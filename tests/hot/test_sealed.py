@@ -15,7 +15,7 @@ import pytest
 from numpy.typing import NDArray
 
 from akasha_stream.errors import SegmentCorrupt, ShardLocked
-from akasha_stream.hot import durable
+from akasha_stream.hot import durable, sealer
 from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
 from tests.hot.log import (
@@ -313,6 +313,35 @@ def test_a_closed_shard_opens_again_in_the_same_store_while_a_search_holds_its_v
         index = again.segments[0].index
         assert index is not None
         assert index.nearest(vector_of(0), 3, 64)[0] == 0
+    finally:
+        store.close_all()
+
+
+@pytest.mark.slow
+def test_an_index_waits_while_a_backlog_is_worked_off_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sealer, "INDEX_QUIET_S", 3_600.0)
+    monkeypatch.setattr(sealer, "INDEX_LATEST_S", 3_600.0)
+    store = ShardStore(settings_for(tmp_path, seal_rows=5, build_indexes=True), "topic")
+    store.put_off_indexes()
+    mapped = threading.Event()
+    durable.on_step = lambda step: mapped.set() if step == "file closed" else None
+    shard = store.open(0, Incarnation())
+    small_log(6).apply(shard)
+    assert mapped.wait(BUILT_S)
+    assert not store.wait_sealed(1.0)
+    assert [view.sealed for view in store.views()] == [True, False]
+    assert [view.index for view in store.views()] == [None, None]
+    store.close_all()  # does not wait either
+
+    monkeypatch.setattr(sealer, "INDEX_LATEST_S", 0.0)
+    store = ShardStore(settings_for(tmp_path, seal_rows=5, build_indexes=True), "topic")
+    try:
+        store.put_off_indexes()
+        store.open(0, Incarnation())
+        assert store.wait_sealed(BUILT_S)
+        assert store.views()[0].index is not None
     finally:
         store.close_all()
 

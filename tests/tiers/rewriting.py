@@ -113,8 +113,9 @@ async def assert_clean(store: SegmentStore, log: LogId = LOG) -> None:
     """Ranges tile, and every object is a current segment, the last state or the ledger's."""
     reader = SegmentStore(store.tiers)
     await reader.load()
-    assert reader.catalog.problems == ()
-    assert reader.catalog.superseded == ()
+    assert reader.catalog.problems == (), reader.catalog.problems
+    left = [(each.tier, each.path, each.modified) for each in reader.catalog.superseded]
+    assert left == [], (left, [(each.tier, each.path, each.modified) for each in reader.catalog.current(log)])
     segments = {each.place for each in reader.catalog.current(log)}
     for tier in reader.configured:
         place = await reader.place(tier)
