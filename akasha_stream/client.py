@@ -16,13 +16,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from akasha_stream.api.identity import path_of
 from akasha_stream.api.problems import MEDIA_TYPE, Problem, invalid, raised
 from akasha_stream.connections.http import verify
 from akasha_stream.connections.tls import untrusted
-from akasha_stream.errors import AkashaError, ServiceUnreachable, UsageError
+from akasha_stream.errors import AkashaError, ServiceUnreachable, TooManyRequests, UsageError
 from akasha_stream.search.query import (
     EventRef,
     FieldName,
@@ -50,6 +50,16 @@ def local_url(http: HttpSettings) -> str:
     scheme = "http" if http.tls_certificate is None else "https"
     host = "127.0.0.1" if http.host in {"0.0.0.0", "::"} else http.host  # noqa: S104 - compared, not bound
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{http.port}"
+
+
+def key_header(key: str | SecretStr | None) -> dict[str, str]:
+    """What a request shows the worker. Raises UsageError for what can't be a key."""
+    text = key.get_secret_value() if isinstance(key, SecretStr) else key
+    if not text:
+        return {}
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise UsageError("the API key has characters that no key has; it looks like ak_…, without spaces")
+    return {"authorization": f"Bearer {text}"}
 
 
 def build_request(
@@ -87,13 +97,14 @@ def build_request(
 
 
 class AkashaClient:
-    """`timeout_s` is added to what a search may wait for freshness. `ca`: PEM file of whom to trust with https://;
-    None: whom this machine trusts."""
+    """`key`: an API key, where the worker asks for one. `timeout_s` is added to what a search waits for freshness.
+    `ca`: PEM file of whom to trust with https://; None: whom this machine trusts."""
 
     def __init__(
         self,
         url: str = DEFAULT_URL,
         *,
+        key: str | SecretStr | None = None,
         timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
         ca: Path | None = None,
@@ -104,7 +115,7 @@ class AkashaClient:
         self._http = httpx.AsyncClient(
             base_url=self._url,
             timeout=timeout_s,
-            headers=dict(headers or {}),
+            headers=key_header(key) | dict(headers or {}),
             verify=verify([self._url], ca),
             transport=transport,
         )
@@ -193,6 +204,7 @@ class SyncAkashaClient:
         self,
         url: str = DEFAULT_URL,
         *,
+        key: str | SecretStr | None = None,
         timeout_s: float = 30.0,
         headers: Mapping[str, str] | None = None,
         ca: Path | None = None,
@@ -203,7 +215,7 @@ class SyncAkashaClient:
         self._http = httpx.Client(
             base_url=self._url,
             timeout=timeout_s,
-            headers=dict(headers or {}),
+            headers=key_header(key) | dict(headers or {}),
             verify=verify([self._url], ca),
             transport=transport,
         )
@@ -325,7 +337,10 @@ def checked(response: httpx.Response) -> httpx.Response:
         except ValidationError:
             pass
         else:
-            raise raised(body)
+            error = raised(body)
+            if isinstance(error, TooManyRequests):
+                error.retry_after_s = float(response.headers.get("retry-after", error.retry_after_s))
+            raise error
     raise AkashaError(f"{response.request.url} answered HTTP {response.status_code}: {response.text[:200]}")
 
 

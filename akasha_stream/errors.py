@@ -40,6 +40,11 @@ AkashaError                      root: every error that this product raises on p
 │   ├── EmbedderFailed           the embedder did not answer                    (retry can help)
 │   ├── EventNotFound            "like this event" or GET of an event that is not stored
 │   └── OwnerUnavailable         the worker that owns a partition did not answer (retry can help)
+├── AccessError                  the HTTP API does not do this for this caller
+│   ├── NotAuthenticated         no key or token, or one that is not valid
+│   ├── NotAllowed               the key lacks a scope, or does not cover all source systems
+│   └── TooManyRequests          of this caller, just now                       (retry can help)
+├── AnswerTimeout                the answer took longer than http.timeout_s      (retry can help)
 ├── NotSearchableYet            Kafka has what was written, no search finds it yet (retry can help)
 ├── ServiceUnreachable          the client got no answer from the HTTP API         (retry can help)
 ├── BackupDamaged                a backup file is not what was written
@@ -263,6 +268,34 @@ class OwnerUnavailable(SearchError):
     def __init__(self, message: str, reason: OwnerReason = "partition_not_owned") -> None:
         super().__init__(message)
         self.reason: OwnerReason = reason
+
+
+class AccessError(AkashaError):
+    """The HTTP API does not do this for this caller."""
+
+
+class NotAuthenticated(AccessError):
+    """No key or token came, or one that is not valid; which of it, is not told."""
+
+
+class NotAllowed(AccessError):
+    """Who calls is known, and may not do this; says what is missing."""
+
+
+class TooManyRequests(AccessError):
+    """The caller's rate is used up. `retry_after_s`: when there is room for one."""
+
+    retriable = True
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class AnswerTimeout(AkashaError):
+    """The answer was not there within the worker's time limit."""
+
+    retriable = True
 
 
 class NotSearchableYet(AkashaError):

@@ -244,6 +244,47 @@ class HttpSettings(Section):
     tls_ca: Path | None = Field(
         default=None, description="PEM: whom those trust that ask a worker; unset: whom this machine trusts"
     )
+    body_bytes: int = Field(default=1_048_576, ge=1_024, description="most bytes of a request's body")
+    timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        description="an answer that takes longer is given up (504); a wait that was asked for is added",
+    )
+    receive_s: float = Field(default=10.0, gt=0, description="time for a request's head, and for its body, to arrive")
+    rate_per_s: float | None = Field(
+        default=None, gt=0, description="requests a second of each caller; unset: no limit"
+    )
+    rate_burst: int = Field(default=50, ge=1, description="requests of a caller at once, before rate_per_s counts")
+    drain_s: float = Field(default=0.0, ge=0, description="how long a worker that stops still answers, as not ready")
+    grace_s: float = Field(default=5.0, ge=0, description="how long requests under way may then take to finish")
+
+
+class AuthSettings(Section):
+    """Who may ask the HTTP API. Without keys and OIDC: anybody who reaches it, and that is this machine alone."""
+
+    keys_file: Path | None = Field(default=None, description="API keys (akasha-stream keys); unset: none are asked for")
+    open: bool = Field(default=False, description="answer anybody on an address that others reach")
+    open_metrics: bool = Field(default=False, description="GET /metrics without a key")
+    node_secret: SecretStr | None = Field(
+        default=None, min_length=32, description="the same on all workers: what they show one another"
+    )
+    key: SecretStr | None = Field(default=None, description="what commands and clients on this machine show to workers")
+    audit_file: Path | None = Field(
+        default=None, description="JSON lines of what was changed and refused; unset: the log"
+    )
+
+
+class OidcSettings(Section):
+    """Tokens of an identity provider (JWT) besides API keys."""
+
+    issuer: str | None = Field(default=None, description="its URL, as in the tokens' `iss`; unset: no tokens are taken")
+    audience: str = Field(default="akasha-stream", description="that tokens must be for (`aud`)")
+    jwks_url: str | None = Field(default=None, description="its public keys; unset: as its discovery document says")
+    scope_claim: str = "scope"
+    scope_prefix: str = Field(default="akasha:", description="of the scopes that are ours: akasha:read")
+    systems_claim: str = "akasha_systems"
+    cache_s: float = Field(default=300.0, gt=0, description="how long the public keys are good")
+    leeway_s: float = Field(default=30.0, ge=0, le=300, description="how far clocks may differ")
 
 
 class LoggingSettings(Section):
@@ -286,6 +327,8 @@ class Settings(Section):
     search: SearchSettings = SearchSettings()
     embedder: EmbedderSettings = EmbedderSettings()
     http: HttpSettings = HttpSettings()
+    auth: AuthSettings = AuthSettings()
+    oidc: OidcSettings = OidcSettings()
     logging: LoggingSettings = LoggingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

@@ -10,12 +10,14 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 import akasha_stream
+from akasha_stream.api.access import Guard
 from akasha_stream.api.app import create_app as create_http
 from akasha_stream.api.console import add_console
 from akasha_stream.api.dead_letters import add_dead_letters
@@ -25,12 +27,21 @@ from akasha_stream.api.metrics import add_metrics
 from akasha_stream.api.overview import add_overview
 from akasha_stream.api.partitions import Partitions, PartitionState
 from akasha_stream.api.server import advertised_url, serve, url_of
+from akasha_stream.auth.exposure import exposure_problem
 from akasha_stream.cluster.cluster import Cluster
 from akasha_stream.cluster.owners import Owners
 from akasha_stream.cluster.peers import HttpPeers
 from akasha_stream.connections.kafka import or_hidden
 from akasha_stream.connections.tls import server_context
-from akasha_stream.errors import AkashaError, BrokerError, LogRecreated, SegmentTaken, ShardReplaced, UsageError
+from akasha_stream.errors import (
+    AkashaError,
+    BrokerError,
+    LogRecreated,
+    SegmentTaken,
+    SettingsError,
+    ShardReplaced,
+    UsageError,
+)
 from akasha_stream.events.decode import Decoder
 from akasha_stream.hot.shard import Applied, Shard
 from akasha_stream.hot.store import ShardStore
@@ -103,6 +114,9 @@ class Worker:
         """Partitions with batches that were stored while the group might have given them to others."""
         self._stream_error: str | None = None
         self._restarts = 0
+        self._guard: Guard | None = None
+        self._started = False
+        self._stopping = False
         self._handed_over: dict[int, int] = {}
         self._started_at_ms = int(time.time() * 1000)
         self._app: IngestApp | None = None
@@ -118,6 +132,9 @@ class Worker:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Not ready from now on; http.drain_s later, what is under way is finished, and the parts are stopped."""
+        self._stopping = True
+        await asyncio.sleep(self.settings.http.drain_s)
         await self._stack.aclose()
 
     async def ready(self, timeout_s: float = 60.0) -> None:
@@ -146,7 +163,12 @@ class Worker:
         lookups = self._lookups.health()
         backlog = self.store.backlog()
         components = {} if self.tiering is None else {"tiers": _tiers_health(self.tiering)}
-        return Health(
+        if self._guard is not None and self._guard.authentication.required:
+            problem = self._guard.authentication.problem
+            components["auth"] = ComponentHealth(problem is None, problem or "", required=False)
+        if self._stopping:
+            components["stopping"] = ComponentHealth(False, "the worker was told to stop")
+        found = Health(
             components
             | {
                 "stream": ComponentHealth(
@@ -166,6 +188,8 @@ class Worker:
                 ),
             }
         )
+        self._started = self._started or found.ready
+        return replace(found, started=self._started)
 
     def partitions(self) -> Partitions:
         """What /v1/partitions says."""
@@ -193,6 +217,8 @@ class Worker:
 
     async def _start(self) -> None:
         settings = self.settings
+        if (problem := exposure_problem(settings)) is not None:
+            raise SettingsError(": ".join(problem))
         # A search that waits for the GIL gets it within half a millisecond; with the default of 5 ms its
         # p99 doubled while events arrive.
         sys.setswitchinterval(0.0005)
@@ -314,7 +340,10 @@ class Worker:
     async def _serve(self, telemetry: Telemetry) -> None:
         """Answer searches, over the partitions of all workers."""
         settings = self.settings
-        peers = HttpPeers(ca=settings.http.tls_ca)
+        guard = Guard.of(settings)
+        self._stack.push_async_callback(guard.close)
+        self._guard = guard
+        peers = HttpPeers(secret=settings.auth.node_secret, ca=settings.http.tls_ca)
         self._stack.push_async_callback(peers.close)
         # Which port it is, only the server knows: the setting may be 0.
         owners = Owners(lambda: self.advertised_url, self._group, self._registry(), settings.redis.heartbeat_s)
@@ -326,13 +355,22 @@ class Worker:
             replays=self.replays,
             telemetry=telemetry.of_http(),
             searches=Searches(telemetry.meter),
+            guard=guard,
         )
         if telemetry.has_prometheus:
-            add_metrics(http, telemetry.exposition)
+            add_metrics(http, telemetry.exposition, open_metrics=settings.auth.open_metrics)
         self._add_console(http, owners, peers)
         tls = server_context(settings.http, "http") if settings.http.tls_certificate is not None else None
-        serving = serve(http, settings.http.host, settings.http.port, tls=tls)
-        port = await self._stack.enter_async_context(serving)
+        port = await self._stack.enter_async_context(
+            serve(
+                http,
+                settings.http.host,
+                settings.http.port,
+                tls=tls,
+                grace_s=settings.http.grace_s,
+                receive_s=settings.http.receive_s,
+            )
+        )
         self.url = url_of(settings.http.host, port, tls=tls is not None)
         self.advertised_url = advertised_url(settings.http, port)
 

@@ -10,6 +10,8 @@ from importlib.resources.abc import Traversable
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from akasha_stream.api.access import open_to_all
+
 _TYPES = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
@@ -72,9 +74,11 @@ def add_console(app: FastAPI) -> None:
 
     @app.get("/", include_in_schema=False)
     @app.get("/console", include_in_schema=False)
+    @open_to_all
     async def page(request: Request) -> Response:
         return answer(request, "index.html")
 
     @app.get("/console/{name:path}", include_in_schema=False)
+    @open_to_all
     async def part(request: Request, name: str) -> Response:
         return answer(request, name or "index.html")

@@ -9,22 +9,35 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from akasha_stream.api.problems import MEDIA_TYPE
-from akasha_stream.api.responses import MOST_BODY_BYTES
 
 _REF = "#/components/schemas/{model}"
+_SECURITY = {
+    "key": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key (`ak_…`), or an identity provider's token",
+    },
+    "node": {"type": "http", "scheme": "bearer", "description": "The node secret that all workers share"},
+}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """For a route's `responses`."""
     texts = {
         400: "The request can't be answered as asked",
-        404: "There is no such event, or dead letter",
+        401: "No key or token, or one that is not valid (header `WWW-Authenticate`)",
+        403: "The key lacks a scope, or does not cover all source systems",
+        404: "There is no such event, or dead letter, or the key does not see it",
+        408: "The body did not arrive in time (`http.receive_s`)",
         409: "The event's object is archived, and must be restored first",
-        413: f"The body is larger than {MOST_BODY_BYTES} bytes",
+        413: "The body is larger than `http.body_bytes`",
         422: "A field of the request is wrong; `errors` names it",
+        429: "Too many requests of this caller (header `Retry-After`)",
+        500: "A fault of the server; its text is in the log",
         501: "A text query, and no embedder is configured",
         502: "The embedder did not answer, or an object store refused",
         503: "Not ready, or an object store or another worker did not answer",
+        504: "No answer within `http.timeout_s`",
     }
     schema = {"$ref": "#/components/schemas/Problem"}
     return {s: {"description": texts[s], "content": {MEDIA_TYPE: {"schema": schema}}} for s in statuses}
@@ -50,7 +63,9 @@ def with_request_models(app: FastAPI, *models: type[BaseModel]) -> None:
         if app.openapi_schema is None:
             document = generate()
             _, schemas = models_json_schema([(m, "validation") for m in models], ref_template=_REF)
-            document.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+            components = document.setdefault("components", {})
+            components.setdefault("schemas", {}).update(schemas["$defs"])
+            components["securitySchemes"] = _SECURITY
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -7,7 +7,9 @@ from collections.abc import Awaitable, Callable
 
 from fastapi import FastAPI, Response
 
+from akasha_stream.api.access import needs
 from akasha_stream.api.responses import of_values
+from akasha_stream.auth.caller import Scope
 from akasha_stream.operations.overview import Overview
 from akasha_stream.telemetry.figures import WorkerFigures
 
@@ -24,6 +26,7 @@ def add_overview(
         description="Totals count since the worker started; a rate is the difference of two answers by their `at_ms`.",
         responses={200: {"model": WorkerFigures}},
     )
+    @needs(Scope.READ, all_systems=True)
     async def worker() -> Response:
         return of_values(await asyncio.to_thread(figures))
 
@@ -33,5 +36,6 @@ def add_overview(
         summary="Figures of all workers of the cluster, asked by this one",
         responses={200: {"model": Overview}},
     )
+    @needs(Scope.READ, all_systems=True)
     async def all_workers() -> Response:
         return of_values(await overview())

@@ -34,6 +34,10 @@ _STATUS: dict[type[AkashaError], int] = {
     errors.StorageUnavailable: 503,
     errors.LookupUnavailable: 503,
     errors.BrokerError: 503,
+    errors.NotAuthenticated: 401,
+    errors.NotAllowed: 403,
+    errors.TooManyRequests: 429,
+    errors.AnswerTimeout: 504,
     AkashaError: 500,
 }
 

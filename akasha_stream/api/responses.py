@@ -2,31 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import orjson
 from fastapi import Request, Response
 from pydantic import BaseModel
 
 from akasha_stream.api.problems import MEDIA_TYPE, Problem
-
-MOST_BODY_BYTES = 1_048_576
+from akasha_stream.settings import HttpSettings
 
 
 class BodyTooLarge(Exception):
-    """A request's body is larger than MOST_BODY_BYTES."""
+    """A request's body is larger than http.body_bytes."""
+
+
+class BodyTooSlow(Exception):
+    """A request's body did not arrive within http.receive_s."""
 
 
 async def body_of(request: Request) -> bytes:
     """The body, read no further than the limit, whatever its Content-Length says."""
+    limits: HttpSettings = request.state.http
     claimed = request.headers.get("content-length", "0")
-    if claimed.isdecimal() and int(claimed) > MOST_BODY_BYTES:
-        raise BodyTooLarge
+    if claimed.isdecimal() and int(claimed) > limits.body_bytes:
+        raise BodyTooLarge(f"the body is larger than {limits.body_bytes} bytes (http.body_bytes)")
     parts: list[bytes] = []
     size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > MOST_BODY_BYTES:
-            raise BodyTooLarge
-        parts.append(part)
+    try:
+        async with asyncio.timeout(limits.receive_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > limits.body_bytes:
+                    raise BodyTooLarge(f"the body is larger than {limits.body_bytes} bytes (http.body_bytes)")
+                parts.append(part)
+    except TimeoutError:
+        raise BodyTooSlow(f"the body did not arrive within {limits.receive_s:g} s (http.receive_s)") from None
     return b"".join(parts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
@@ -10,11 +11,13 @@ from contextlib import asynccontextmanager, contextmanager
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from akasha_stream.errors import ServerStartError
 from akasha_stream.settings import HttpSettings
 
-_GRACE_S = 5
+GRACE_S = 5.0
+RECEIVE_S = 10.0
 _ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
@@ -37,6 +40,48 @@ class _Server(uvicorn.Server):
         yield
 
 
+class _Protocol(HttpToolsProtocol):
+    """Closes a connection on which a request's head does not arrive in time: Uvicorn waits for ever."""
+
+    receive_s: float
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's
+        super().connection_made(transport)
+        self._await_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._await_head()
+
+    def on_headers_complete(self) -> None:
+        self._arrived()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._arrived()
+        super().connection_lost(exc)
+
+    def _await_head(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(self.receive_s, self._close)
+
+    def _arrived(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _close(self) -> None:
+        self._late = None
+        # The one before it on this connection may still be answered.
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+
+
+def _protocol(receive_s: float) -> type[HttpToolsProtocol]:
+    return type("Protocol", (_Protocol,), {"receive_s": receive_s})
+
+
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     # With the protocol named: asyncio sets TCP_NODELAY only on sockets that say TCP, and without it
@@ -53,10 +98,19 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 @asynccontextmanager
-async def serve(app: FastAPI, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[int]:
+async def serve(
+    app: FastAPI,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    grace_s: float = GRACE_S,
+    receive_s: float = RECEIVE_S,
+) -> AsyncIterator[int]:
     """Serve until the block ends; yields the bound port (port 0: a free one). `tls`: HTTPS, and nothing else.
 
-    Requests in flight get 5 s to finish. Raises ServerStartError where the address can't be bound.
+    Requests under way get `grace_s` to finish; the head of one has to arrive within
+    `receive_s`. Raises ServerStartError where the address can't be bound.
     """
     try:
         listener = _listen(host, port)
@@ -65,11 +119,12 @@ async def serve(app: FastAPI, host: str, port: int, *, tls: ssl.SSLContext | Non
     server = _Server(
         uvicorn.Config(
             app,
+            http=_protocol(receive_s),
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
-            timeout_graceful_shutdown=_GRACE_S,
+            timeout_graceful_shutdown=math.ceil(grace_s),
             ssl_context_factory=None if tls is None else lambda _config, _default: tls,
         )
     )

@@ -128,7 +128,7 @@ async def _kafka(settings: Settings, urls: Sequence[str], found: _Found) -> None
         if name not in present:
             found.notes.append(f"topic {name} does not exist")
             continue
-        log = await log_incarnation(settings.broker.bootstrap_servers, name)
+        log = await log_incarnation(settings.broker, name)
         committed: dict[int, int] = {}
         if role == "embeddings":
             committed = await committed_offsets(settings.broker, settings.ingest.group, name)

@@ -46,6 +46,7 @@ COMMANDS: dict[str, Entry] = {
     "segments": Entry("akasha_stream.cli.segments", "Check the stored segments: gaps, overlaps, damage."),
     "rebuild": Entry("akasha_stream.cli.rebuild", "Make again what is derived: a shard, the lookups, the catalog."),
     "backup": Entry("akasha_stream.cli.backup", "Back up what can't be derived, compare it with what is, restore it."),
+    "keys": Entry("akasha_stream.cli.keys", "Make, list and revoke API keys."),
     "topics": Entry("akasha_stream.cli.topics", "Create the Kafka topics, and compare them with their definitions."),
     "config": Entry("akasha_stream.cli.config", "Show and check the settings."),
     "completion": Entry("akasha_stream.cli.completion", "Print the completion script of a shell."),

@@ -48,10 +48,14 @@ def show(ctx: typer.Context, json: Json = False) -> None:
 def check(ctx: typer.Context, json: Json = False) -> None:
     """Validate the settings, those of the object stores, and the topic files; exit code 3 and one line if something is
     wrong."""
+    from akasha_stream.auth.exposure import exposure_problem
+    from akasha_stream.errors import SettingsError
     from akasha_stream.topics.definition import definitions
 
     found, storage = _loaded(ctx)
     topics = definitions(found.settings)
+    if (problem := exposure_problem(found.settings)) is not None:
+        raise SettingsError(": ".join(problem))
     out = output(json)
     files = [str(file) for file in (*found.files, *storage.files)]
     out.line(f"ok: {', '.join(files)} ({found.settings.environment}); {len(topics)} topic files")

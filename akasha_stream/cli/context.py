@@ -27,6 +27,8 @@ class Invocation:
     settings_path: Path | None = None
     environment: str | None = None
     debug: bool = False
+    key: str | None = field(default=None, repr=False)
+    """API key of --key (cli/key.py)."""
 
 
 def loaded(ctx: typer.Context, overrides: Mapping[str, object] | None = None) -> Loaded:
@@ -45,9 +47,15 @@ def settings(ctx: typer.Context, overrides: Mapping[str, object] | None = None) 
     from akasha_stream.logs import configure
 
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    if (key := _key(ctx)) is not None:
+        given["auth.key"] = key
     found = loaded(ctx, given).settings
     configure(found.logging)
     return found
+
+
+def _key(ctx: typer.Context) -> str | None:
+    return (ctx.find_object(Invocation) or Invocation()).key
 
 
 def operator_settings(ctx: typer.Context) -> Settings:

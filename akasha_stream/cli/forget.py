@@ -13,6 +13,7 @@ import typer
 
 from akasha_stream.cli.context import Output, output, printable, settings
 from akasha_stream.cli.exits import FAILED
+from akasha_stream.cli.key import Key
 from akasha_stream.cli.lag import Urls
 from akasha_stream.errors import LookupUnavailable, UsageError
 
@@ -34,6 +35,7 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         bool | None, typer.Option(help="Rewrite what is in the object stores.  [default: tiers.enabled]")
     ] = None,
     url: Urls = None,
+    key: Key = None,
     wait_s: Annotated[
         float, typer.Option("--wait", min=0, help="Seconds to wait until the workers have rewritten their files.")
     ] = 60.0,

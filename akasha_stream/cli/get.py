@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 
 from akasha_stream.cli.context import output
-from akasha_stream.cli.search import worker_ca, worker_url
+from akasha_stream.cli.key import Key
+from akasha_stream.cli.search import worker_ca, worker_key, worker_url
 
 
 def command(
@@ -17,13 +18,14 @@ def command(
     *,
     embedding: Annotated[bool, typer.Option("--embedding", help="With its vector, with --json.")] = False,
     url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
+    key: Key = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
     """Show one stored event."""
     from akasha_stream.client import SyncAkashaClient
 
     worker = worker_url(ctx, url)
-    with SyncAkashaClient(worker, ca=worker_ca(ctx, worker)) as client:
+    with SyncAkashaClient(worker, key=worker_key(ctx, key), ca=worker_ca(ctx, worker)) as client:
         event = client.get(system, event_id, embedding=embedding)
     out = output(json)
     place = event.position

@@ -10,6 +10,7 @@ import typer
 
 from akasha_stream.cli.context import Output, operator_settings, output
 from akasha_stream.cli.exits import FAILED
+from akasha_stream.cli.key import Key
 from akasha_stream.cli.watching import Watch, run_watch, watch
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def command(
         float | None, typer.Option(min=0, metavar="SECONDS", help="Exit code 1 if a partition is behind by more.")
     ] = None,
     url: Urls = None,
+    key: Key = None,
     json: Annotated[
         bool, typer.Option("--json", help="One JSON object on the last line; with --watch one a look.")
     ] = False,

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from akasha_stream.cli.search import worker_ca, worker_url
+from akasha_stream.cli.key import Key
+from akasha_stream.cli.search import worker_ca, worker_key, worker_url
 from akasha_stream.errors import UsageError
 
 
@@ -14,6 +15,7 @@ def command(
     ctx: typer.Context,
     *,
     url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
+    key: Key = None,
     port: Annotated[
         int | None,
         typer.Option(
@@ -36,10 +38,10 @@ def command(
         raise UsageError(f"the MCP SDK is not installed ({error.name}): pip install 'akasha-stream[mcp]'") from error
     from akasha_stream.client import AkashaClient
 
-    worker = worker_url(ctx, url)
+    worker, shown = worker_url(ctx, url), worker_key(ctx, key)
 
     async def serve() -> None:
-        async with AkashaClient(worker, ca=worker_ca(ctx, worker)) as client:
+        async with AkashaClient(worker, key=shown, ca=worker_ca(ctx, worker)) as client:
             server = make_server(client, port=port or 0)
             await (server.run_stdio_async() if port is None else server.run_streamable_http_async())
 

@@ -62,7 +62,7 @@ async def _shards(
 
     topic = configured.topics.embeddings
     async with reading(configured.broker, topic) as reader, data_directory(configured) as directory:
-        log = await log_incarnation(configured.broker.bootstrap_servers, topic)
+        log = await log_incarnation(configured.broker, topic)
         now = Incarnation() if log is None else Incarnation(log.cluster_id, str(log.topic_id))
         plans = [await plan(directory, reader, partition, now) for partition in partitions]
         for each in plans if not (dry_run or accept_loss) else ():

@@ -11,6 +11,7 @@ import typer
 
 from akasha_stream.cli.context import Output, operator_settings, output
 from akasha_stream.cli.exits import FAILED, INTERRUPTED
+from akasha_stream.cli.key import Key
 from akasha_stream.cli.places import PLACES, parse_place
 from akasha_stream.errors import UsageError
 
@@ -52,6 +53,7 @@ def run(  # noqa: PLR0917  Typer's parameters are options
     ] = False,
     rate: Annotated[float | None, typer.Option(min=0.001, metavar="N", help="Events a second at most.")] = None,
     url: Urls = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Read a part of the log again, under today's settings.
@@ -238,7 +240,7 @@ def _show_filled(out: Output, folder: Path, filled: Filled) -> None:
 
 
 @command.command()
-def status(ctx: typer.Context, url: Urls = None, json: Json = False) -> None:
+def status(ctx: typer.Context, url: Urls = None, key: Key = None, json: Json = False) -> None:
     """Show the last replay of each partition, under way or not."""
     from akasha_stream.replay.drive import owners
 
@@ -269,19 +271,25 @@ def _act(ctx: typer.Context, what: str, partitions: Sequence[int], urls: Sequenc
 
 
 @command.command()
-def pause(ctx: typer.Context, partition: Partitions = None, url: Urls = None, json: Json = False) -> None:
+def pause(
+    ctx: typer.Context, partition: Partitions = None, url: Urls = None, key: Key = None, json: Json = False
+) -> None:
     """Pause replays into the shards; all, or those of some partitions."""
     _act(ctx, "pause", partition or (), url or (), json=json)
 
 
 @command.command()
-def resume(ctx: typer.Context, partition: Partitions = None, url: Urls = None, json: Json = False) -> None:
+def resume(
+    ctx: typer.Context, partition: Partitions = None, url: Urls = None, key: Key = None, json: Json = False
+) -> None:
     """Let paused replays go on."""
     _act(ctx, "resume", partition or (), url or (), json=json)
 
 
 @command.command()
-def cancel(ctx: typer.Context, partition: Partitions = None, url: Urls = None, json: Json = False) -> None:
+def cancel(
+    ctx: typer.Context, partition: Partitions = None, url: Urls = None, key: Key = None, json: Json = False
+) -> None:
     """End replays; the shards stay as they are."""
     _act(ctx, "cancel", partition or (), url or (), json=json)
 
@@ -291,6 +299,7 @@ def compare(
     ctx: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of replay --into.")],
     url: Urls = None,
+    key: Key = None,
     json: Json = False,
 ) -> None:
     """Compare a side store with the shards, row by row; exit code 1 where they differ.

@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from akasha_stream.cli.context import output, printable, settings
+from akasha_stream.cli.key import Key
 from akasha_stream.cli.times import parse_time
 from akasha_stream.errors import UsageError
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from akasha_stream.cli.context import Output
     from akasha_stream.search.query import Hit, SearchRequest, SearchResponse
     from akasha_stream.settings import Settings
@@ -57,6 +60,7 @@ def command(
     fields: Annotated[str | None, typer.Option(metavar="A,B", help="Fields of a hit, with --json.")] = None,
     index: Annotated[str | None, typer.Option(help="auto, codes, hnsw or exact.")] = None,
     url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
+    key: Key = None,
     data_dir: Annotated[
         Path | None, typer.Option(metavar="DIR", help="A data directory that no worker runs on, instead of a worker.")
     ] = None,
@@ -93,7 +97,7 @@ def command(
         found = asyncio.run(_in_directory(settings(ctx, {"hot.data_dir": str(data_dir)}), request))
     else:
         worker = worker_url(ctx, url)
-        with SyncAkashaClient(worker, ca=worker_ca(ctx, worker)) as client:
+        with SyncAkashaClient(worker, key=worker_key(ctx, key), ca=worker_ca(ctx, worker)) as client:
             found = client.search(request)
     out = output(json)
     _show(out, found)
@@ -126,6 +130,11 @@ def worker_url(ctx: typer.Context, url: str | None) -> str:
 def worker_ca(ctx: typer.Context, url: str) -> Path | None:
     """Whom to trust there; the settings are read where that matters only."""
     return settings(ctx).http.tls_ca if url.startswith("https:") else None
+
+
+def worker_key(ctx: typer.Context, key: str | None) -> SecretStr | str | None:
+    """--key or its variable, or what the settings have."""
+    return settings(ctx).auth.key if key is None else key
 
 
 def _show(out: Output, found: SearchResponse) -> None:

@@ -9,6 +9,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
+from akasha_stream.auth.systems import Systems
 from akasha_stream.cluster.ask import Asked, ask_owners
 from akasha_stream.cluster.events import Events, lapsed
 from akasha_stream.cluster.here import Here
@@ -61,12 +62,15 @@ class Cluster:
         self._timeout_s = self._peer_timeout_s + (settings.tiers.timeout_s if settings.tiers.enabled else 0.0)
         self._events = Events(self.here, self._owners, self._peers, self._timeout_s)
 
-    async def search(self, request: SearchRequest) -> SearchResponse:
-        """Raises as SearchEngine.search does; OwnerUnavailable where the event of a "like" could not be asked for."""
+    async def search(self, request: SearchRequest, within: Systems) -> SearchResponse:
+        """`within`: to the caller there are no other systems, at whichever worker they are.
+
+        Raises as SearchEngine.search does; OwnerUnavailable where the event of a "like" could not be asked for.
+        """
         started = perf_counter()
         tokens = self.engine.tokens(request)
-        vector = await self._vector(request, tokens)
-        merged, others = await self._newest(_by_vector(request, vector), vector, request.like, tokens)
+        vector = await self._vector(request, within, tokens)
+        merged, others = await self._newest(_by_vector(request, vector), vector, request.like, within, tokens)
         incomplete = merged.incomplete + self._missing(merged, others)
         wanted = DEFAULT_FIELDS if request.fields is None else request.fields
         return SearchResponse.model_construct(
@@ -77,38 +81,38 @@ class Cluster:
             took_ms=round((perf_counter() - started) * 1e3, 3),
         )
 
-    async def get(self, source_system: str, event_id: str, *, embedding: bool = False) -> StoredEvent:
-        """One event by identity, wherever it is.
+    async def get(self, source_system: str, event_id: str, within: Systems, *, embedding: bool = False) -> StoredEvent:
+        """One event by identity, wherever it is; of a system outside `within` there is none.
 
         Raises EventNotFound; OwnerUnavailable where the partition that should have it could not be asked; StorageError,
         SegmentCorrupt where it is in an object store.
         """
-        return await self._events.find(EventRef(source_system=source_system, event_id=event_id), embedding)
+        return await self._events.find(EventRef(source_system=source_system, event_id=event_id), embedding, within)
 
-    def stats(self) -> Stats:
+    def stats(self, within: Systems) -> Stats:
         """Of this worker."""
-        return self.engine.stats()
+        return self.engine.stats(within)
 
-    async def cluster_stats(self) -> ClusterStats:
+    async def cluster_stats(self, within: Systems) -> ClusterStats:
         """Of all workers that are known."""
         urls = await self._owners.others()
 
         async def ask(url: str) -> Stats | OwnerUnavailable:
             try:
-                return await self._peers.stats(url, self._peer_timeout_s)
+                return await self._peers.stats(url, within, self._peer_timeout_s)
             except OwnerUnavailable as error:
                 return error
 
         answers = await asyncio.gather(*map(ask, urls))
-        return ClusterStats.of({self._owners.me(): self.engine.stats(), **dict(zip(urls, answers, strict=True))})
+        return ClusterStats.of({self._owners.me(): self.engine.stats(within), **dict(zip(urls, answers, strict=True))})
 
     # ── searching ────────────────────────────────────────────────────────────────────────────────────────
 
-    async def _vector(self, request: SearchRequest, tokens: Mapping[int, int]) -> NDArray[np.float32]:
+    async def _vector(self, request: SearchRequest, within: Systems, tokens: Mapping[int, int]) -> NDArray[np.float32]:
         """A text is embedded here, once, whoever is asked then."""
         if request.like is None:
             return await self.engine.vector(request)
-        event = await self._events.find(request.like, True, tokens, self.engine.after_timeout_s(request))
+        event = await self._events.find(request.like, True, within, tokens, self.engine.after_timeout_s(request))
         if event.embedding is None:
             raise ObjectArchived(
                 f"the object of event {event.event_id!r} of {event.source_system!r} is archived: restore it first"
@@ -116,7 +120,12 @@ class Cluster:
         return np.array(event.embedding, np.float32)
 
     async def _newest(
-        self, request: SearchRequest, vector: NDArray[np.float32], like: EventRef | None, tokens: Mapping[int, int]
+        self,
+        request: SearchRequest,
+        vector: NDArray[np.float32],
+        like: EventRef | None,
+        within: Systems,
+        tokens: Mapping[int, int],
     ) -> tuple[Merged, Asked[PeerAnswer]]:
         """The best k, without versions that are superseded in another partition: as many more are asked for."""
         k = ask_for = request.k
@@ -124,7 +133,7 @@ class Cluster:
         checked: set[Version] = set()
         while True:
             asked = request if ask_for == k else _changed(request, k=ask_for)
-            part, others = await self._everywhere(asked, vector, like, tokens)
+            part, others = await self._everywhere(asked, vector, like, within, tokens)
             parts = [part, *map(_part, others.answers)]
             while True:
                 merged = merge(parts, k, ask_for, old)
@@ -133,20 +142,25 @@ class Cluster:
                 new = {version: at for version, at in found.items() if version not in checked}
                 if not new:
                     break
-                old |= await superseded(new, self.here, self._owners, self._peers, self._timeout_s)
+                old |= await superseded(new, self.here, self._owners, self._peers, self._timeout_s, within=within)
                 checked |= new.keys()
             if not merged.short or ask_for >= MOST_K:
                 return merged, others
             ask_for = min(MOST_K, 2 * ask_for)
 
     async def _everywhere(
-        self, request: SearchRequest, vector: NDArray[np.float32], like: EventRef | None, tokens: Mapping[int, int]
+        self,
+        request: SearchRequest,
+        vector: NDArray[np.float32],
+        like: EventRef | None,
+        within: Systems,
+        tokens: Mapping[int, int],
     ) -> tuple[Part, Asked[PeerAnswer]]:
         mine = set(self.here.owned())
         others = [p for p in range(self.engine.store.partitions()) if p not in mine]
         my_tokens = {p: offset for p, offset in tokens.items() if p in mine}
         if not others:
-            return await self.here.part(request, vector, like, my_tokens), Asked()
+            return await self.here.part(request, vector, like, my_tokens, within=within), Asked()
         after_s = self.engine.after_timeout_s(request)
         waits_s = after_s if len(my_tokens) < len(tokens) else 0.0
 
@@ -156,10 +170,10 @@ class Cluster:
             theirs_s = None if theirs is None else after_s
             by_vector = _changed(request, after=theirs, after_timeout_s=theirs_s)
             question = PeerSearch(request=by_vector, partitions=partitions, **({} if like is None else {"like": like}))
-            return await self._peers.search(url, question, timeout_s)
+            return await self._peers.search(url, question, within, timeout_s)
 
         return await asyncio.gather(
-            self.here.part(request, vector, like, my_tokens),
+            self.here.part(request, vector, like, my_tokens, within=within),
             ask_owners(self._owners, others, ask, self._timeout_s + waits_s),
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from akasha_stream.auth.systems import Systems
 from akasha_stream.cluster.ask import Asked, ask_owners
 from akasha_stream.cluster.here import Here
 from akasha_stream.cluster.messages import PeerEvent, PeerGet
@@ -27,7 +28,12 @@ class Events:
         self._timeout_s = timeout_s
 
     async def find(
-        self, ref: EventRef, embedding: bool, tokens: Mapping[int, int] | None = None, after_timeout_s: float = 0.0
+        self,
+        ref: EventRef,
+        embedding: bool,
+        within: Systems,
+        tokens: Mapping[int, int] | None = None,
+        after_timeout_s: float = 0.0,
     ) -> StoredEvent:
         """`tokens`: waited for first, that of its partition. Raises EventNotFound, OwnerUnavailable."""
         partitions = self._here.engine.store.partitions()
@@ -40,9 +46,9 @@ class Events:
         answers: list[PeerEvent] = []
         failures: dict[int, OwnerUnavailable] = {}
         if home in mine:
-            answers.append(await self._here.event(first))
+            answers.append(await self._here.event(first, within))
         else:
-            asked = await self._ask(first, {home}, after_timeout_s if after else 0.0)
+            asked = await self._ask(first, within, {home}, after_timeout_s if after else 0.0)
             answers += asked.answers
             failures |= asked.failures
             # Each has looked through all that it has.
@@ -50,11 +56,11 @@ class Events:
         for each in answers:
             if each.event is not None and each.event.position.partition == home and home in each.owned:
                 return _with(each.event, each.incomplete)
-        asked = await self._ask(then, rest, 0.0)
+        asked = await self._ask(then, within, rest, 0.0)
         answers += asked.answers
         failures |= asked.failures
         if home not in mine:
-            answers.append(await self._here.event(then))
+            answers.append(await self._here.event(then, within))
         found = _newest(answers)
         behind = [entry for each in answers for entry in each.incomplete]
         if found is None:
@@ -63,9 +69,9 @@ class Events:
             behind.append(lapsed(home))
         return _with(found, behind)
 
-    async def _ask(self, question: PeerGet, partitions: set[int], waits_s: float) -> Asked[PeerEvent]:
+    async def _ask(self, question: PeerGet, within: Systems, partitions: set[int], waits_s: float) -> Asked[PeerEvent]:
         async def ask(url: str, _: list[int], timeout_s: float) -> PeerEvent:
-            return await self._peers.event(url, question, timeout_s)
+            return await self._peers.event(url, question, within, timeout_s)
 
         return await ask_owners(self._owners, partitions, ask, self._timeout_s + waits_s)
 

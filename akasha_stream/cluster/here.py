@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from akasha_stream.auth.systems import Systems
 from akasha_stream.cluster.merge import Part
 from akasha_stream.cluster.messages import PeerAnswer, PeerEvent, PeerGet, PeerSearch, PeerWrites, PeerWritten
 from akasha_stream.errors import EventNotFound
@@ -37,21 +39,25 @@ class Here:
         vector: NDArray[np.float32],
         like: EventRef | None,
         tokens: Mapping[int, int],
+        *,
+        within: Systems,
         partitions: Collection[int] | None = None,
     ) -> Part:
         """Its best hits. What is certain counts only where it was before and after."""
         before = self.owned()
-        found = await self.engine.answer(request, vector, like=like, tokens=tokens, partitions=partitions)
+        found = await self.engine.answer(
+            request, vector, like=like, tokens=tokens, partitions=partitions, within=within
+        )
         owned = found.searched.intersection(before).intersection(self.owned())
         return Part(found.hits, found.appended_at, found.plan, found.incomplete, owned, found.searched - owned)
 
-    async def search(self, asked: PeerSearch) -> PeerAnswer:
+    async def search(self, asked: PeerSearch, within: Systems) -> PeerAnswer:
         """Raises as SearchEngine.search does."""
         started = perf_counter()
         request = asked.request
         tokens = self.engine.parsed_tokens(request.after)
-        vector = await self.engine.vector(request)
-        part = await self.part(request, vector, asked.like, tokens, asked.partitions)
+        vector = await self.engine.vector(request, within)
+        part = await self.part(request, vector, asked.like, tokens, within=within, partitions=asked.partitions)
         response = SearchResponse.model_construct(
             hits=list(part.hits),
             complete=not part.incomplete,
@@ -66,8 +72,11 @@ class Here:
             lapsed=sorted(part.lapsed),
         )
 
-    async def event(self, asked: PeerGet) -> PeerEvent:
-        """Raises StorageError, SegmentCorrupt, UsageError."""
+    async def event(self, asked: PeerGet, within: Systems) -> PeerEvent:
+        """An event of a system that may not be seen is answered as one that is not there: in all that is said of it.
+
+        Raises StorageError, SegmentCorrupt, UsageError.
+        """
         ref, store = asked.event, self.engine.store
         await await_tokens(store, self.engine.parsed_tokens(asked.after), asked.after_timeout_s)
         before = set(self.owned())
@@ -75,12 +84,12 @@ class Here:
         # Before it is looked for: what is caught up with meanwhile may be missing.
         behind = self.engine.catching_up(home)
         event, appended_at = None, 0
-        try:
-            event, appended_at = await self.engine.event(ref.source_system, ref.event_id, embedding=asked.embedding)
-        except EventNotFound:
-            pass
+        seen = ref.source_system in within
+        if seen:
+            with suppress(EventNotFound):
+                event, appended_at = await self.engine.event(ref.source_system, ref.event_id, embedding=asked.embedding)
         gone_at = None
-        if event is None or event.position.partition != home:
+        if seen and (event is None or event.position.partition != home):
             gone_at = store.written_at(home, ref.source_system, ref.event_id)
         owned = before.intersection(self.owned())
         return PeerEvent.model_construct(
@@ -92,9 +101,14 @@ class Here:
             lapsed=sorted(set(store.owned()) - owned),
         )
 
-    def written(self, asked: PeerWrites) -> PeerWritten:
+    def written(self, asked: PeerWrites, within: Systems) -> PeerWritten:
         store = self.engine.store
-        times = [store.written_at(asked.partition, each.source_system, each.event_id) for each in asked.events]
+        times = [
+            store.written_at(asked.partition, each.source_system, each.event_id)
+            if each.source_system in within
+            else None
+            for each in asked.events
+        ]
         owned = self.owned()
         return PeerWritten.model_construct(
             written_at=times, owned=owned, lapsed=[p for p in store.owned() if p not in owned]

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from akasha_stream.auth.systems import Systems
 from akasha_stream.cluster.ask import ask_owners
 from akasha_stream.cluster.here import Here
 from akasha_stream.cluster.merge import Merged, Version
@@ -44,7 +45,7 @@ def strays(merged: Merged, partitions: int) -> dict[Version, int]:
 
 
 async def superseded(
-    versions: Mapping[Version, int], here: Here, owners: Owners, peers: Peers, timeout_s: float
+    versions: Mapping[Version, int], here: Here, owners: Owners, peers: Peers, timeout_s: float, *, within: Systems
 ) -> set[Version]:
     """Those that were written again, or deleted, in the partition that the partitioner names now.
 
@@ -60,12 +61,12 @@ async def superseded(
     }
 
     async def ask(url: str, homes: list[int], limit_s: float) -> _Written:
-        answers = await asyncio.gather(*(peers.written(url, questions[home], limit_s) for home in homes))
+        answers = await asyncio.gather(*(peers.written(url, questions[home], within, limit_s) for home in homes))
         times = {home: each.written_at for home, each in zip(homes, answers, strict=True) if home in each.owned}
         return _Written(times, times.keys())
 
     mine = questions.keys() & set(here.owned())
-    written: dict[int, Sequence[int | None]] = {home: here.written(questions[home]).written_at for home in mine}
+    written: dict[int, Sequence[int | None]] = {home: here.written(questions[home], within).written_at for home in mine}
     if elsewhere := questions.keys() - mine:
         for answer in (await ask_owners(owners, elsewhere, ask, timeout_s)).answers:
             written |= answer.times

@@ -119,6 +119,8 @@ def _bounds(metadata: Sequence[object]) -> str:
                 parts.append(f"a multiple of {step}")
             case annotated_types.MinLen(min_length=1):
                 parts.append("not empty")
+            case annotated_types.MinLen(min_length=least):
+                parts.append(f"of {least} characters or more")
             case _ if pattern := getattr(item, "pattern", None):
                 parts.append(f"matching {pattern}")
             case _:

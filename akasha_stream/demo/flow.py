@@ -54,7 +54,7 @@ async def run(settings: Settings, url: str, *, count: int | None, report: Report
     table = sample(count)
     paced = min(PACED, len(table) // 2)
     figures = Figures(burst=len(table) - paced)
-    async with EventPublisher(settings) as publisher, AkashaClient(url) as client:
+    async with EventPublisher(settings) as publisher, AkashaClient(url, key=settings.auth.key) as client:
         step = Step("publish at full speed", len(table) - paced)
         report(step, 0)
         began = time.perf_counter()

@@ -86,7 +86,7 @@ class DeadLetterWithBytes(DeadLetter):
 class DeadLetters(BaseModel):
     """The latest dead letters, the latest first."""
 
-    total: int = Field(description="letters in the topic")
+    total: int = Field(description="letters in the topic that the caller sees")
     matching: int = Field(description="those that were asked for, shown or not")
     reasons: dict[str, int] = Field(description="of the matching ones")
     letters: list[DeadLetter]

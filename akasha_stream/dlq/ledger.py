@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 
+from akasha_stream.auth.systems import EVERY, Systems
 from akasha_stream.dlq.letter import Letter, Mark, Place, read
 from akasha_stream.topics.reader import TopicReader, as_record
 
@@ -25,10 +26,16 @@ class Choice:
     """Written before."""
     origin_partition: int | None = None
     origin_offset: int | None = None
+    within: Systems = EVERY
+    """For whoever sees only these, there are no other letters."""
+
+    def sees(self, letter: Letter) -> bool:
+        return visible(letter, self.within)
 
     def __contains__(self, letter: object) -> bool:
         return (
             isinstance(letter, Letter)
+            and self.sees(letter)
             and (not self.places or letter.place in self.places)
             and (not self.reasons or letter.reason in self.reasons)
             and (not self.systems or letter.system in self.systems)
@@ -46,7 +53,7 @@ class Ledger:
     letters: list[Letter] = field(default_factory=list)
     marks: dict[Place, Mark] = field(default_factory=dict)
     total: int = 0
-    """Letters in the topic, chosen or not."""
+    """Letters in the topic that may be seen, chosen or not."""
     firsts: Mapping[int, int] = field(default_factory=dict)
     ends: Mapping[int, int] = field(default_factory=dict)
 
@@ -67,7 +74,7 @@ async def read_ledger(reader: TopicReader, choice: Choice, report: Callable[[int
                 case Mark() as mark:
                     ledger.marks[mark.letter] = mark
                 case letter:
-                    ledger.total += 1
+                    ledger.total += choice.sees(letter)
                     if letter in choice:
                         ledger.letters.append(_shortened(letter))
         done += len(records)
@@ -75,6 +82,12 @@ async def read_ledger(reader: TopicReader, choice: Choice, report: Callable[[int
             report(min(done, of), of)
     ledger.letters.sort(key=lambda letter: letter.place)
     return ledger
+
+
+def visible(letter: Letter, within: Systems) -> bool:
+    """Whether who sees these systems sees the letter: by its key. One whose key is not what its event says tells of
+    another system, and is for those who see all."""
+    return within.all or (letter.system in within and letter.reason != "key_mismatch")
 
 
 def _shortened(letter: Letter) -> Letter:

@@ -155,7 +155,8 @@ class ThroughWorker:
         broker = settings.broker.model_copy(update={"bootstrap_servers": found.bootstrap_servers})
         publisher = EventPublisher(settings.model_copy(update={"broker": broker}))
         await publisher.start()
-        return cls(AkashaClient(found.url, ca=settings.http.tls_ca), publisher, settings)
+        client = AkashaClient(found.url, key=settings.auth.key, ca=settings.http.tls_ca)
+        return cls(client, publisher, settings)
 
     async def write(self, events: Sequence[Event]) -> None:
         """Raises ValidationError, PublishError; NotSearchableYet, ServiceUnreachable once Kafka has the events."""

@@ -12,10 +12,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from akasha_stream.api.health import ComponentHealth
 from akasha_stream.api.partitions import Partitions, PartitionState
-from akasha_stream.client import local_url
+from akasha_stream.client import checked, key_header, local_url
 from akasha_stream.connections.http import verify
 from akasha_stream.connections.tls import untrusted
-from akasha_stream.errors import LookupUnavailable
+from akasha_stream.errors import AccessError, AkashaError, LookupUnavailable
 from akasha_stream.lookups.connection import connect
 from akasha_stream.lookups.tables import Keys
 from akasha_stream.lookups.workers import Worker, WorkerRegistry
@@ -81,7 +81,8 @@ async def find_workers(settings: Settings, urls: Sequence[str] = ()) -> Workers:
     guessed = not by_url
     if guessed:
         by_url[local_url(settings.http)] = None
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=verify(by_url, settings.http.tls_ca)) as client:
+    headers, trusted = key_header(settings.auth.key), verify(by_url, settings.http.tls_ca)
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=trusted, headers=headers) as client:
         states = await asyncio.gather(
             *(_ask(client, url, entry, settings.topics.embeddings) for url, entry in by_url.items())
         )
@@ -113,6 +114,12 @@ async def _ask(client: httpx.AsyncClient, url: str, entry: Worker | None, topic:
     except (httpx.TransportError, httpx.InvalidURL) as error:
         why = f"its certificate is not trusted: {wrong} (http.tls_ca)" if (wrong := untrusted(error)) else str(error)
         return WorkerState(url, entry, error=f"can't be reached: {why}")
+    try:
+        checked(partitions)
+    except AccessError as error:
+        return WorkerState(url, entry, error=f"refuses: {error}")
+    except AkashaError:
+        pass  # said below
     try:
         components = _HEALTH.validate_python(ready.json()["components"])
         owned = _PARTITIONS.validate_json(partitions.content)

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import httpx
 import pyarrow as pa
 
-from akasha_stream.client import checked
+from akasha_stream.client import checked, key_header
 from akasha_stream.connections.tls import trusting
 from akasha_stream.errors import ServiceUnreachable, ShardLocked, ShardMoved, UsageError
 from akasha_stream.hot.segment_tables import Incarnation
@@ -144,7 +144,8 @@ async def owners(settings: Settings, urls: Sequence[str], incarnation: Incarnati
     Raises ServiceUnreachable where there is neither, ShardLocked, SegmentCorrupt; UsageError where segments of the
     directory are in the object store only.
     """
-    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=trusting(settings.http.tls_ca, "http.tls_ca")) as client:
+    headers, trusted = key_header(settings.auth.key), trusting(settings.http.tls_ca, "http.tls_ca")
+    async with httpx.AsyncClient(timeout=TIMEOUT_S, verify=trusted, headers=headers) as client:
         workers = ThroughWorkers(settings, urls, client)
         if await workers.look():
             yield workers

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from akasha_stream.errors import UsageError
 from akasha_stream.hot.position import pack, unpack
 from akasha_stream.hot.segment import GONE, NEVER
+from akasha_stream.search.filters import of_systems
 from akasha_stream.search.freshness import parse_tokens
 from akasha_stream.search.query import Incomplete
 from akasha_stream.search.segment import SegmentView, is_remote
@@ -42,11 +43,14 @@ def parse_as_of(text: str, partitions: int) -> AsOf:
 
 
 def as_of_masks(
-    views: Sequence[SegmentView], as_of: AsOf, forgets: Mapping[int, Sequence[int]]
+    views: Sequence[SegmentView],
+    as_of: AsOf,
+    forgets: Mapping[int, Sequence[int]],
+    seen: NDArray[np.int32] | None = None,
 ) -> tuple[list[tuple[SegmentView, NDArray[np.bool_]]], list[Incomplete]]:
     """The views with the rows that lived then, and what keeps the answer from being whole.
 
-    `forgets`: HotStore.forgets.
+    `forgets`: HotStore.forgets. `seen`: codes of the systems whose rows are counted in what is said; None: all.
     """
     by_partition: dict[int, list[SegmentView]] = {}
     for view in views:
@@ -55,14 +59,16 @@ def as_of_masks(
     incomplete: list[Incomplete] = []
     for partition, own in by_partition.items():
         found = [(view, view.ended[: view.rows].copy()) for view in own]
-        at = _position(found, as_of, partition, incomplete)
+        at = _position(found, as_of, partition, incomplete, seen)
         if at is None:
             result += [(view, ended == NEVER) for view, ended in found]
             continue
         result += [(view, (view.positions[: view.rows] < at) & (ended >= at)) for view, ended in found]
         if at > _newest(found) and all(position < at for position in forgets.get(partition, ())):
             continue  # as it is now: what is gone lived at no later moment
-        gone = any(((ended == GONE) & (view.positions[: view.rows] < at)).any() for view, ended in found)
+        gone = any(
+            ((ended == GONE) & (view.positions[: view.rows] < at) & _seen(view, seen)).any() for view, ended in found
+        )
         if gone or any(position >= at for position in forgets.get(partition, ())):
             incomplete.append(
                 Incomplete(
@@ -86,6 +92,10 @@ def as_of_masks(
     return result, incomplete
 
 
+def _seen(view: SegmentView, seen: NDArray[np.int32] | None) -> NDArray[np.bool_] | bool:
+    return True if seen is None else of_systems(view.systems[: view.rows], seen)
+
+
 def _newest(found: Sequence[tuple[SegmentView, NDArray[np.int64]]]) -> int:
     """The last position at which anything is known to have happened."""
     ends = [int(ended[ended != NEVER].max(initial=0)) for _, ended in found]
@@ -93,7 +103,11 @@ def _newest(found: Sequence[tuple[SegmentView, NDArray[np.int64]]]) -> int:
 
 
 def _position(
-    found: Sequence[tuple[SegmentView, NDArray[np.int64]]], as_of: AsOf, partition: int, incomplete: list[Incomplete]
+    found: Sequence[tuple[SegmentView, NDArray[np.int64]]],
+    as_of: AsOf,
+    partition: int,
+    incomplete: list[Incomplete],
+    seen: NDArray[np.int32] | None,
 ) -> int | None:
     """The first position of a partition that does not count; None: all do."""
     if as_of.time_us is None:
@@ -111,7 +125,7 @@ def _position(
         if not counts.all():
             after = min(after, int(positions[~counts].min()))
     # Between the last row of then and the first one after there may be deletes, whose times are not known here.
-    unsure = sum(int(np.count_nonzero((ended > before) & (ended < after))) for _, ended in found)
+    unsure = sum(int(np.count_nonzero((ended > before) & (ended < after) & _seen(view, seen))) for view, ended in found)
     if unsure:
         incomplete.append(
             Incomplete(

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field
 
+from akasha_stream.auth.systems import EVERY, Systems
+from akasha_stream.search.filters import codes_of, of_systems
 from akasha_stream.search.segment import HotStore, LocalView, is_local
 from akasha_stream.search.snapshot import snapshot
 
@@ -86,20 +88,24 @@ def _two_largest(centred: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDA
     return scores, variances
 
 
-def draw(store: HotStore, sample: int, cutoffs: Callable[[], NDArray[np.int64] | None]) -> EmbeddingMap:
+def draw(
+    store: HotStore, sample: int, cutoffs: Callable[[], NDArray[np.int64] | None], within: Systems = EVERY
+) -> EmbeddingMap:
     """In a thread. The sample is spread evenly over the log, and the same as long as the rows are.
 
-    `cutoffs`: by system code, the time (microseconds) before which a row has expired.
+    `cutoffs`: by system code, the time (microseconds) before which a row has expired. `within`: of these systems alone.
     """
     owned = store.owned()
     views = snapshot(store)
-    expired = cutoffs()
+    expired, seen = cutoffs(), codes_of(within, store.codes)
     found: list[tuple[LocalView, NDArray[np.int64]]] = []
     left_out = 0
     for view, live in views:
         mask = live[: view.rows].copy()
         if expired is not None:
             mask &= view.appended_at[: view.rows] >= expired[view.systems[: view.rows]]
+        if seen is not None:
+            mask &= of_systems(view.systems[: view.rows], seen)
         rows = np.flatnonzero(mask)
         if is_local(view):
             found.append((view, rows))

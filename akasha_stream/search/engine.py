@@ -16,6 +16,7 @@ import orjson
 import structlog
 from numpy.typing import NDArray
 
+from akasha_stream.auth.systems import EVERY, Systems
 from akasha_stream.errors import (
     EmbedderFailed,
     EmbedderMissing,
@@ -29,7 +30,7 @@ from akasha_stream.search.as_of import AsOf, as_of_masks, parse_as_of
 from akasha_stream.search.candidates import Candidates, Considered, Query, Segment, narrowed
 from akasha_stream.search.embedders import Embedder
 from akasha_stream.search.embedding_map import EmbeddingMap, draw
-from akasha_stream.search.filters import compile_filters
+from akasha_stream.search.filters import codes_of, compile_filters, of_systems
 from akasha_stream.search.freshness import await_tokens, parse_tokens
 from akasha_stream.search.merge import Ranked, best
 from akasha_stream.search.planner import Costs, Size, plan
@@ -127,7 +128,7 @@ class SearchEngine:
         self._dimensions = settings.limits.dimensions
         self._embedder = embedder
         self._drawing = asyncio.Lock()
-        self._maps: dict[int, tuple[float, EmbeddingMap]] = {}
+        self._maps: dict[tuple[int, Systems], tuple[float, EmbeddingMap]] = {}
         self._threads = ThreadPoolExecutor(settings.search.threads, thread_name_prefix="search")
         self._index_threads = ThreadPoolExecutor(settings.search.threads, thread_name_prefix="index")
 
@@ -135,7 +136,7 @@ class SearchEngine:
         self._threads.shutdown(cancel_futures=True)
         self._index_threads.shutdown(cancel_futures=True)
 
-    async def search(self, request: SearchRequest) -> SearchResponse:
+    async def search(self, request: SearchRequest, within: Systems = EVERY) -> SearchResponse:
         """Raises UsageError, EmbedderMissing, EmbedderFailed; EventNotFound, StorageError, SegmentCorrupt ("like")."""
         started = perf_counter()
         tokens = self.tokens(request)
@@ -143,8 +144,8 @@ class SearchEngine:
         if request.like is not None:
             # The event that others shall be like may be the one that is waited for.
             await await_tokens(self.store, tokens, timeout_s)
-        vector = await self.vector(request)
-        answer = await self.answer(request, vector, like=request.like, tokens=tokens)
+        vector = await self.vector(request, within)
+        answer = await self.answer(request, vector, like=request.like, tokens=tokens, within=within)
         named = {i.partition for i in answer.incomplete}
         incomplete = answer.incomplete + [
             not_owned(partition)
@@ -181,10 +182,12 @@ class SearchEngine:
         like: EventRef | None = None,
         tokens: Mapping[int, int] | None = None,
         partitions: Collection[int] | None = None,
+        within: Systems = EVERY,
     ) -> Answer:
         """Search the named partitions, as far as they are owned; None: all of them.
 
         `vector`, (dimensions,): of the query. `like`: an event that shall not be found. `tokens`: waited for first.
+        `within`: to the caller there are no other systems, neither in hits nor in any count.
         """
         as_of = None if request.as_of is None else parse_as_of(request.as_of, self.store.partitions())
         late = await await_tokens(self.store, dict(tokens), self.after_timeout_s(request)) if tokens else []
@@ -195,7 +198,9 @@ class SearchEngine:
         # Before the search: what is caught up with while it runs is not in its answer.
         missing = [each for each in self._missing() if each.partition is None or each.partition in owned]
         with self._turns.search():
-            found = await self._in_thread(lambda: self._run(request, Query.of(vector), like, wanted, as_of))
+            found = await self._in_thread(
+                lambda: self._run(request, Query.of(vector), like, partitions=wanted, as_of=as_of, within=within)
+            )
         searched = frozenset(owned).intersection(self.store.owned())
         named = {(i.tier, i.path) for i in found.incomplete if i.path is not None}
         missing = [each for each in missing if each.path is None or (each.tier, each.path) not in named]
@@ -227,13 +232,16 @@ class SearchEngine:
                 return event, int(place[0].appended_at[place[1]])
         return await self._in_thread(lambda: self._from_shard(source_system, event_id, embedding))
 
-    async def recent(self, asked: RecentRequest) -> RecentEvents:
-        """The newest events. Raises UsageError (the cursor); StorageError, SegmentCorrupt where one is remote."""
+    async def recent(self, asked: RecentRequest, within: Systems = EVERY) -> RecentEvents:
+        """The newest events, of these systems alone.
+
+        Raises UsageError (the cursor); StorageError, SegmentCorrupt where one is remote.
+        """
         before = None if asked.cursor is None else Place.parse(asked.cursor)
         owned = set(self.store.owned())
 
         def read() -> tuple[list[StoredEvent], Place | None]:
-            places, following = newest(self.store, asked, before, self._cutoffs)
+            places, following = newest(self.store, asked, before, self._cutoffs, within)
             events = [_event(view, row, False, "shard") for view, row in places]
             return _newest_versions(events), following
 
@@ -259,20 +267,25 @@ class SearchEngine:
         """The entry that a search over a partition has while its worker takes it over; else nothing."""
         return [each for each in self._missing() if each.reason == "catching_up" and each.partition == partition]
 
-    async def map(self, sample: int) -> EmbeddingMap:
+    async def map(self, sample: int, within: Systems = EVERY) -> EmbeddingMap:
         """The events that are here, in two dimensions; one that was drawn some seconds ago is as good."""
         async with self._drawing:
-            at_s, drawn = self._maps.get(sample, (float("-inf"), None))
-            if drawn is None or monotonic() - at_s > MAP_S:
-                drawn = await self._in_thread(lambda: draw(self.store, sample, self._cutoffs))
-                self._maps = {sample: (monotonic(), drawn)}
-            return drawn
+            self._maps = {key: each for key, each in self._maps.items() if monotonic() - each[0] <= MAP_S}
+            drawn = self._maps.get((sample, within))
+            if drawn is None:
+                picture = await self._in_thread(lambda: draw(self.store, sample, self._cutoffs, within))
+                drawn = self._maps[sample, within] = monotonic(), picture
+            return drawn[1]
 
-    def stats(self) -> Stats:
+    def stats(self, within: Systems = EVERY) -> Stats:
+        """Of these systems alone: their rows, and the segments that have any."""
         views = self.store.views()
+        seen = codes_of(within, self.store.codes)
+        if seen is not None:
+            views = [view for view in views if _rows_of(view, seen)]
         return Stats(
-            rows=sum(v.rows for v in views),
-            live_rows=sum(int(np.count_nonzero(v.live)) for v in views),
+            rows=sum(_rows_of(v, seen) for v in views),
+            live_rows=sum(_live_rows_of(v, seen) for v in views),
             segments=len(views),
             sealed_segments=sum(v.sealed for v in views),
             indexed_segments=sum(v.index is not None for v in views),
@@ -285,12 +298,14 @@ class SearchEngine:
         context = contextvars.copy_context()
         return await asyncio.get_running_loop().run_in_executor(self._threads, context.run, call)
 
-    async def vector(self, request: SearchRequest) -> NDArray[np.float32]:
+    async def vector(self, request: SearchRequest, within: Systems = EVERY) -> NDArray[np.float32]:
         """(dimensions,) the query's vector, finite and not zero. Raises as search() does."""
         if request.vector is not None:
             return self._checked(np.array(request.vector, np.float64))
         if request.like is not None:
             like = request.like
+            if like.source_system not in within:
+                raise self._missing_event(like.source_system, like.event_id)
             return await self._in_thread(lambda: self._stored_vector(like))
         assert request.text is not None
         if self._embedder is None:
@@ -310,7 +325,8 @@ class SearchEngine:
     def _checked(self, vector: NDArray[np.float64]) -> NDArray[np.float32]:
         if len(vector) != self._dimensions:
             raise UsageError(f"vector: has {len(vector)} values, and this store's vectors have {self._dimensions}")
-        narrow: NDArray[np.float32] = vector.astype(np.float32)
+        with np.errstate(over="ignore"):  # told below
+            narrow: NDArray[np.float32] = vector.astype(np.float32)
         if not np.isfinite(narrow).all():
             raise UsageError("vector: holds a value that is not a finite 32-bit number")
         if not narrow.any():
@@ -326,9 +342,12 @@ class SearchEngine:
         place = self.store.find(source_system, event_id)
         if place is not None and not self._expired(*place):
             return place
+        raise self._missing_event(source_system, event_id)
+
+    def _missing_event(self, source_system: str, event_id: str) -> EventNotFound:
         partition = partition_of(source_system, self.store.partitions())
         where = "" if partition in self.store.owned() else f"; its partition {partition} is not owned by this worker"
-        raise EventNotFound(f"no event {event_id!r} of source system {source_system!r} is stored here{where}")
+        return EventNotFound(f"no event {event_id!r} of source system {source_system!r} is stored here{where}")
 
     def _from_shard(self, source_system: str, event_id: str, embedding: bool) -> tuple[StoredEvent, int]:
         view, row = self._find(source_system, event_id)
@@ -339,16 +358,19 @@ class SearchEngine:
         request: SearchRequest,
         query: Query,
         excluded: EventRef | None,
+        *,
         partitions: Sequence[int] | None,
         as_of: AsOf | None,
+        within: Systems,
     ) -> Answer:
         """In a search thread: the answer as of the moment it starts, or that is asked for."""
         incomplete: list[Incomplete] = []
         with span("search.plan"):
             views = snapshot(self.store, partitions)
+            seen = codes_of(within, self.store.codes)
             if as_of is not None:
-                views, incomplete = as_of_masks([view for view, _ in views], as_of, self.store.forgets())
-            row_filter = compile_filters(request.filters, self.store.codes, self._cutoffs())
+                views, incomplete = as_of_masks([view for view, _ in views], as_of, self.store.forgets(), seen)
+            row_filter = compile_filters(request.filters, self.store.codes, self._cutoffs(), within)
             segments = [Segment.of(view, live, row_filter) for view, live in views]
         reads = RemoteReads()
         # "like" drops one row of its own.
@@ -394,13 +416,14 @@ class SearchEngine:
                 partition=s.view.partition,
                 tier=s.view.tier,
                 index=c.kind,
-                rows=s.view.rows,
+                rows=rows,
                 matching=s.matching,
                 considered=len(c.rows),
                 bytes_read=reads.bytes_read(s.view),
                 note=c.note,
             )
             for s, c in zip(segments, candidates.considered, strict=True)
+            if (rows := _rows_of(s.view, seen)) or seen is None
         ]
         appended_at = [each.appended_at for each in ranked]
         return Answer(found, appended_at, segment_plans, [*incomplete, *reads.incomplete], frozenset())
@@ -446,6 +469,15 @@ class SearchEngine:
         )
         candidates.gather(wanted, nearest)
         return candidates
+
+
+def _rows_of(view: SegmentView, seen: NDArray[np.int32] | None) -> int:
+    return view.rows if seen is None else int(np.count_nonzero(of_systems(view.systems[: view.rows], seen)))
+
+
+def _live_rows_of(view: SegmentView, seen: NDArray[np.int32] | None) -> int:
+    live = view.live if seen is None else view.live[: view.rows] & of_systems(view.systems[: view.rows], seen)
+    return int(np.count_nonzero(live))
 
 
 def not_owned(partition: int) -> Incomplete:

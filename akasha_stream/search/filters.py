@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from numpy.typing import NDArray
 
+from akasha_stream.auth.systems import EVERY, Systems
 from akasha_stream.search.metadata import MetadataFilter
 from akasha_stream.search.query import Filters
 from akasha_stream.search.segment import LocalView, SegmentView, SystemCodes
@@ -40,7 +42,7 @@ class RowFilter:
         if self.cutoffs is not None and view.rows:
             mask = _both(mask, view.appended_at >= self.cutoffs[view.systems])
         if self.systems is not None:
-            mask = _both(mask, _of_systems(view.systems, self.systems))
+            mask = _both(mask, of_systems(view.systems, self.systems))
         if self.since is not None:
             mask = _both(mask, view.created_at >= self.since)
         if self.until is not None:
@@ -65,13 +67,25 @@ class RowFilter:
         return mask if possible is None else _both(mask, possible)
 
 
-def compile_filters(filters: Filters | None, codes: SystemCodes, cutoffs: NDArray[np.int64] | None = None) -> RowFilter:
+def codes_of(within: Systems, codes: SystemCodes, names: Iterable[str] | None = None) -> NDArray[np.int32] | None:
+    """Codes of the systems that may be seen, and are named where `names` are given; None: all.
+
+    Call it after the views were taken: a system that comes later is none of these.
+    """
+    if names is None:
+        if within.all:
+            return None
+        names = [*within.names, *(name for name in (codes.names() if within.prefixes else ()) if name in within)]
+    known = {code for name in names if name in within and (code := codes.find(name)) is not None}
+    return np.array(sorted(known), np.int32)
+
+
+def compile_filters(
+    filters: Filters | None, codes: SystemCodes, cutoffs: NDArray[np.int64] | None = None, within: Systems = EVERY
+) -> RowFilter:
+    systems = codes_of(within, codes, None if filters is None else filters.systems)
     if filters is None:
-        return RowFilter(None, None, None, MetadataFilter({}), cutoffs)
-    systems = None
-    if filters.systems is not None:
-        known = {c for name in filters.systems if (c := codes.find(name)) is not None}
-        systems = np.array(sorted(known), np.int32)
+        return RowFilter(systems, None, None, MetadataFilter({}), cutoffs)
     return RowFilter(
         systems,
         None if filters.created_after is None else _micros(filters.created_after),
@@ -85,7 +99,8 @@ def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_]) -> NDArray[np.bool_
     return b if a is None else a & b
 
 
-def _of_systems(column: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.bool_]:
+def of_systems(column: NDArray[np.int32], wanted: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """(rows,) True where a row's code is among the wanted ones."""
     if len(wanted) == 1:
         same: NDArray[np.bool_] = column == wanted[0]
         return same

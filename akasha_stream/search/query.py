@@ -16,6 +16,7 @@ from pydantic import (
     Tag,
     model_validator,
 )
+from pydantic.config import JsonDict
 
 Index = Literal["auto", "hnsw", "codes", "exact"]
 FieldName = Literal["source_system", "event_id", "content", "metadata", "model", "created_at", "position", "embedding"]
@@ -56,12 +57,31 @@ class EventRef(_Model):
     event_id: str = Field(min_length=1)
 
 
+_NEVER_NULL = ("in", "gt", "gte", "lt", "lte", "exists")
+
+
+def _at_least_one(schema: JsonDict) -> None:
+    """What the validator of Condition asks for, in its JSON schema."""
+    schema["minProperties"] = 1
+    properties = schema["properties"]
+    assert isinstance(properties, dict)
+    for name in _NEVER_NULL:
+        found = properties[name]
+        assert isinstance(found, dict)
+        choices = found.pop("anyOf")
+        assert isinstance(choices, list)
+        found["anyOf"] = [each for each in choices if each != {"type": "null"}]
+        del found["default"]
+
+
 class Condition(_Model):
     """Conditions on one metadata value, all of which must hold.
 
     Only values of one kind compare: numbers with numbers, strings with strings (by code point, so
     RFC 3339 times in one zone sort rightly). `ne` also holds where the key is missing.
     """
+
+    model_config = ConfigDict(json_schema_extra=_at_least_one)
 
     eq: Scalar = None
     ne: Scalar = None
@@ -76,9 +96,10 @@ class Condition(_Model):
     def _something(self) -> Self:
         if not self.model_fields_set:
             raise ValueError("needs at least one of eq, ne, in, gt, gte, lt, lte, exists")
-        for name in ("in_", "gt", "gte", "lt", "lte", "exists"):
-            if name in self.model_fields_set and getattr(self, name) is None:
-                raise ValueError(f"{name.rstrip('_')} may not be null")
+        for name in _NEVER_NULL:
+            field = "in_" if name == "in" else name
+            if field in self.model_fields_set and getattr(self, field) is None:
+                raise ValueError(f"{name} may not be null")
         return self
 
 
@@ -111,11 +132,19 @@ class Filters(_Model):
         return self
 
 
+_NULL: JsonValue = {"type": "null"}
+
+
 class SearchRequest(_Model):
     """Exactly one of `vector`, `text` and `like`, and how to search."""
 
     model_config = ConfigDict(
         json_schema_extra={
+            "oneOf": [
+                {"required": ["vector"], "properties": {"vector": {"type": "array"}, "text": _NULL, "like": _NULL}},
+                {"required": ["text"], "properties": {"text": {"type": "string"}, "vector": _NULL, "like": _NULL}},
+                {"required": ["like"], "properties": {"like": {"type": "object"}, "vector": _NULL, "text": _NULL}},
+            ],
             "examples": [
                 {"text": "how are retries configured?", "k": 5},
                 {
@@ -123,7 +152,7 @@ class SearchRequest(_Model):
                     "threshold": 0.5,
                     "filters": {"created_after": "2026-07-01T00:00:00Z", "metadata": {"section": {"in": ["doc"]}}},
                 },
-            ]
+            ],
         }
     )
 

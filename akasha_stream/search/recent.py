@@ -12,7 +12,9 @@ from typing import NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from akasha_stream.auth.systems import EVERY, Systems
 from akasha_stream.errors import UsageError
+from akasha_stream.search.filters import codes_of, of_systems
 from akasha_stream.search.query import RecentRequest
 from akasha_stream.search.segment import HotStore, SegmentView
 from akasha_stream.search.snapshot import snapshot
@@ -45,19 +47,21 @@ def newest(
     asked: RecentRequest,
     before: Place | None,
     cutoffs: Callable[[], NDArray[np.int64] | None],
+    within: Systems = EVERY,
 ) -> tuple[list[tuple[SegmentView, int]], Place | None]:
     """A page, and its last place where there are more behind it. `before`: only what is older than that.
 
     `cutoffs`: by system code, the time (microseconds) before which a row has expired; asked after the views were taken.
+    `within`: of these systems alone.
     """
     views = snapshot(store)
     expired = cutoffs()
-    wanted = _codes(store, asked.systems)
+    wanted = codes_of(within, store.codes, asked.systems or None)
     found: list[tuple[Place, SegmentView, int]] = []
     for view, live in views:
         mask = live[: view.rows].copy()
         if wanted is not None:
-            mask &= np.isin(view.systems[: view.rows], wanted)
+            mask &= of_systems(view.systems[: view.rows], wanted)
         if expired is not None:
             mask &= view.appended_at[: view.rows] >= expired[view.systems[: view.rows]]
         if before is not None:
@@ -72,13 +76,6 @@ def newest(
     page = found[: asked.limit]
     following = page[-1][0] if len(found) > asked.limit else None
     return [(view, row) for _, view, row in page], following
-
-
-def _codes(store: HotStore, systems: list[str]) -> NDArray[np.int32] | None:
-    if not systems:
-        return None
-    known = [code for name in systems if (code := store.codes.find(name)) is not None]
-    return np.array(known, np.int32)
 
 
 def _older(view: SegmentView, place: Place) -> NDArray[np.bool_]:

@@ -35,6 +35,7 @@ async def test_search(http: httpx.AsyncClient) -> None:
         (b'{"vector":[1],"k":0}', 422, "usage-error", "k"),
         (b'{"vector":[1]}', 400, "usage-error", None),
         (b'{"vector":[1,1,1,1,1,1,1,NaN]}', 422, "usage-error", None),
+        (b'{"vector":[1e300,1,1,1,1,1,1,1]}', 400, "usage-error", None),
         (b'{"text":"x"}', 501, "embedder-missing", None),
         (b'{"like":{"source_system":"s","event_id":"x"}}', 404, "event-not-found", None),
         (b'{"vector":[1,1,1,1,1,1,1,1],"after":"x"}', 400, "usage-error", None),

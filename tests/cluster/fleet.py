@@ -10,7 +10,10 @@ from types import TracebackType
 from typing import Self
 
 import httpx
+from fastapi import FastAPI
+from pydantic import SecretStr
 
+from akasha_stream.api.access import Guard
 from akasha_stream.api.app import create_app
 from akasha_stream.client import AkashaClient
 from akasha_stream.cluster.cluster import Cluster
@@ -108,13 +111,17 @@ class Fleet:
         *,
         embedder: Embedder | None = None,
         partitions: int = PARTITIONS,
+        guard: Guard | None = None,
+        secret: SecretStr | None = None,
         **search: float,
     ) -> None:
+        """`guard`: of every worker; `secret`: what they show to one another."""
         settings = Settings(
             limits=Limits(dimensions=DIMENSIONS),
             search=SearchSettings.model_validate({"threads": 1, "peer_timeout_s": 5.0, **search}),
         )
         self.network = Network()
+        self.apps: list[FastAPI] = []
         self.nodes: list[Node] = []
         assigned = {p: f"http://worker-{number}" for number, mine in enumerate(owned) for p in mine}
         for number, mine in enumerate(owned):
@@ -130,20 +137,22 @@ class Fleet:
                 engine,
                 settings,
                 owners=Owners(lambda url=url: url, group, registry, 0.0),  # type: ignore[misc]
-                peers=HttpPeers(self.network),
+                peers=HttpPeers(self.network, secret=secret),
                 holds=lambda partition, lapsed=lapsed: partition not in lapsed,  # type: ignore[misc]
             )
             self.nodes.append(Node(url, store, engine, cluster, group, registry, lapsed))
-            self.network.apps[url] = httpx.ASGITransport(create_app(cluster))
+            app = create_app(cluster, guard=guard)
+            self.apps.append(app)
+            self.network.apps[url] = httpx.ASGITransport(app)
         everything = MemoryStore(partitions)
         if rows:
             everything.add(rows)
         self.alone = SearchEngine(everything, settings, embedder)
         """One engine over all rows: what every worker must answer."""
 
-    def client(self, number: int) -> AkashaClient:
+    def client(self, number: int, key: str | None = None) -> AkashaClient:
         url = self.nodes[number].url
-        return AkashaClient(url, transport=self.network.apps[url])
+        return AkashaClient(url, key=key, transport=self.network.apps[url])
 
     def move(self, partition: int, to: int, *, group: bool = True, registry: bool = True) -> None:
         """To another worker, with who hears of it."""

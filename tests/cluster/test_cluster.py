@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from akasha_stream.auth.systems import EVERY
 from akasha_stream.errors import EmbedderMissing, EventNotFound, OwnerUnavailable, UsageError
 from akasha_stream.partitioner import partition_of
 from akasha_stream.search.query import EventRef, SearchRequest, SearchResponse
@@ -86,7 +87,7 @@ def test_any_division_of_the_partitions_gives_the_same(data: st.DataObject) -> N
     async def check() -> None:
         async with Fleet(everything, owned) as fleet:
             expected = await fleet.alone.search(request)
-            answer = await fleet.nodes[data.draw(st.integers(0, workers - 1))].cluster.search(request)
+            answer = await fleet.nodes[data.draw(st.integers(0, workers - 1))].cluster.search(request, EVERY)
             assert answer.complete
             assert answer.hits == expected.hits
 
@@ -99,7 +100,7 @@ async def test_an_owner_is_asked_once_and_asks_nobody(monkeypatch: pytest.Monkey
         for node in fleet.nodes[1:]:
             node.group.assigned = dict.fromkeys(range(PARTITIONS), fleet.nodes[0].url)
             node.registry.assigned = node.group.assigned
-        await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY))
+        await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY), EVERY)
         assert sorted(fleet.network.asked) == [
             (fleet.nodes[1].url, "/v1/peer/search"),
             (fleet.nodes[2].url, "/v1/peer/search"),
@@ -123,12 +124,12 @@ class Counting:
 async def test_a_text_is_embedded_once_by_the_worker_asked() -> None:
     embedder = Counting()
     async with Fleet(rows(), THREE, embedder=embedder) as fleet:
-        answer = await fleet.nodes[1].cluster.search(SearchRequest(text="words", k=5))
+        answer = await fleet.nodes[1].cluster.search(SearchRequest(text="words", k=5), EVERY)
         assert embedder.texts == ["words"]
         assert answer.hits == (await fleet.alone.search(SearchRequest(vector=QUERY, k=5))).hits
     async with Fleet(rows(), THREE) as fleet:
         with pytest.raises(EmbedderMissing):
-            await fleet.nodes[0].cluster.search(SearchRequest(text="words"))
+            await fleet.nodes[0].cluster.search(SearchRequest(text="words"), EVERY)
         assert fleet.network.asked == []
 
 
@@ -137,7 +138,7 @@ async def test_like_an_event_that_another_worker_has(number: int) -> None:
     async with Fleet(rows(), THREE) as fleet:
         request = SearchRequest(like=EventRef(source_system="system-3", event_id="3"), k=8)
         expected = await fleet.alone.search(request)
-        answer = await fleet.nodes[number].cluster.search(request)
+        answer = await fleet.nodes[number].cluster.search(request, EVERY)
         assert answer.hits == expected.hits
         assert ("system-3", "3") not in {(hit.source_system, hit.event_id) for hit in answer.hits}
 
@@ -172,7 +173,7 @@ async def test_get_where_the_owner_is_away_is_not_a_404() -> None:
 async def test_a_worker_that_does_not_answer_is_named(how: str, reason: str) -> None:
     async with Fleet(rows(), THREE, peer_timeout_s=0.3) as fleet:
         getattr(fleet.network, how).add(fleet.nodes[2].url)
-        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, k=240))
+        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, k=240), EVERY)
         assert reasons(answer) == {2: reason, 5: reason}
         assert not answer.complete
         assert all(fleet.nodes[2].url in each.detail for each in answer.incomplete)
@@ -184,16 +185,16 @@ async def test_a_worker_that_does_not_answer_is_named(how: str, reason: str) -> 
 async def test_a_question_that_a_worker_refuses_is_told() -> None:
     async with Fleet(rows(), THREE) as fleet:
         fleet.nodes[1].store._partitions = 1  # has not heard yet that the topic has grown
-        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, after="4:1"))
+        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, after="4:1"), EVERY)
         assert reasons(answer) == {1: "worker_failed", 4: "worker_failed"}
         assert "names partition 4" in answer.incomplete[0].detail
 
 
 async def test_a_partition_of_nobody_is_named() -> None:
     async with Fleet(rows(), ([0, 3], [1, 4])) as fleet:
-        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY))
+        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY), EVERY)
         assert reasons(answer) == {2: "partition_not_owned", 5: "partition_not_owned"}
-        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, after="2:0"))
+        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, after="2:0"), EVERY)
         assert reasons(answer) == {2: "partition_not_owned", 5: "partition_not_owned"}
 
 
@@ -202,7 +203,7 @@ async def test_a_partition_that_has_moved_is_found_by_either_source(group: bool,
     """The one that is behind is asked in vain; then the other one."""
     async with Fleet(rows(), THREE) as fleet:
         fleet.move(4, to=2, group=group, registry=registry)
-        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, k=240))
+        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, k=240), EVERY)
         assert answer.complete, answer.incomplete
         assert len(answer.hits) == 240
 
@@ -210,7 +211,7 @@ async def test_a_partition_that_has_moved_is_found_by_either_source(group: bool,
 async def test_a_partition_that_has_moved_and_nobody_knows_is_named() -> None:
     async with Fleet(rows(), THREE) as fleet:
         fleet.move(4, to=2, group=False, registry=False)
-        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY))
+        answer = await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY), EVERY)
         assert reasons(answer) == {4: "partition_not_owned"}
         assert "says that it does not" in answer.incomplete[0].detail
 
@@ -219,7 +220,7 @@ async def test_without_redis_the_group_tells_who_owns_what() -> None:
     async with Fleet(rows(), THREE) as fleet:
         for node in fleet.nodes:
             node.registry.away = True
-            answer = await node.cluster.search(SearchRequest(vector=QUERY, k=240))
+            answer = await node.cluster.search(SearchRequest(vector=QUERY, k=240), EVERY)
             assert answer.complete
             assert len(answer.hits) == 240
 
@@ -227,11 +228,11 @@ async def test_without_redis_the_group_tells_who_owns_what() -> None:
 async def test_the_registry_is_read_only_where_the_group_does_not_know() -> None:
     async with Fleet(rows(), THREE) as fleet:
         first = fleet.nodes[0]
-        await first.cluster.search(SearchRequest(vector=QUERY))
+        await first.cluster.search(SearchRequest(vector=QUERY), EVERY)
         assert first.registry.read == 0
         first.group.member = False
         first.group.assigned = dict.fromkeys(range(PARTITIONS), "http://nobody")
-        answer = await first.cluster.search(SearchRequest(vector=QUERY))
+        answer = await first.cluster.search(SearchRequest(vector=QUERY), EVERY)
         assert first.registry.read == 1
         assert answer.complete
 
@@ -248,11 +249,11 @@ async def test_a_partition_that_may_be_lost_counts_from_who_owns_it() -> None:
             node.group.assigned[moved] = node.registry.assigned[moved] = owner.url
         owner.store.delete(f"system-{number}", str(number))
         for node in fleet.nodes:
-            answer = await node.cluster.search(SearchRequest(vector=QUERY, k=240))
+            answer = await node.cluster.search(SearchRequest(vector=QUERY, k=240), EVERY)
             assert len(answer.hits) == 239
             assert reasons(answer) == {3 - moved: "ownership_lapsed"}
         with pytest.raises(EventNotFound):
-            await fleet.nodes[2].cluster.get(f"system-{number}", str(number))
+            await fleet.nodes[2].cluster.get(f"system-{number}", str(number), EVERY)
 
 
 async def test_a_token_is_waited_for_where_its_partition_is() -> None:
@@ -276,12 +277,12 @@ async def test_a_token_is_waited_for_where_its_partition_is() -> None:
             assert answer.hits[0].event_id == "new"
             assert (await liking).complete
         with pytest.raises(UsageError, match="names partition 6"):
-            await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, after="6:0"))
+            await fleet.nodes[0].cluster.search(SearchRequest(vector=QUERY, after="6:0"), EVERY)
 
 
 async def test_stats_of_all_workers() -> None:
     async with Fleet(rows(), THREE) as fleet:
-        found = await fleet.nodes[0].cluster.cluster_stats()
+        found = await fleet.nodes[0].cluster.cluster_stats(EVERY)
         assert (found.rows, found.live_rows, found.partitions) == (240, 240, PARTITIONS)
         assert found.partitions_owned == list(range(PARTITIONS))
         assert [each.url for each in found.workers] == [node.url for node in fleet.nodes]

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from akasha_stream.auth.systems import EVERY
 from akasha_stream.errors import EventNotFound
 from akasha_stream.partitioner import partition_of
 from akasha_stream.search.query import EventRef, FieldName, SearchRequest
@@ -73,7 +74,7 @@ def test_the_newest_version_is_found_and_no_other(data: st.DataObject) -> None:
             request = SearchRequest(vector=query, k=k, fields=fields)
             expected = await one.alone.search(request)
             for node in fleet.nodes:
-                answer = await node.cluster.search(request)
+                answer = await node.cluster.search(request, EVERY)
                 assert answer.complete, answer.incomplete
                 assert answer.hits == expected.hits
 
@@ -87,16 +88,16 @@ async def test_get_and_like_take_the_newest() -> None:
     new = [Row(system, "1", north, "new", created_at=LATER)]
     async with grown(old, new) as fleet:
         for node in fleet.nodes:
-            assert (await node.cluster.get(system, "1")).content == "new"
-            assert (await node.cluster.get(system, "2")).content == "only"
+            assert (await node.cluster.get(system, "1", EVERY)).content == "new"
+            assert (await node.cluster.get(system, "2", EVERY)).content == "only"
             like = EventRef(source_system=system, event_id="1")
-            answer = await node.cluster.search(SearchRequest(like=like))
+            answer = await node.cluster.search(SearchRequest(like=like), EVERY)
             assert [(hit.content, hit.similarity) for hit in answer.hits] == [("only", 1.0)]
     async with grown(old, new, [(system, "1")]) as fleet:
         for node in fleet.nodes:
             with pytest.raises(EventNotFound):
-                await node.cluster.get(system, "1")
-            answer = await node.cluster.search(SearchRequest(vector=east))
+                await node.cluster.get(system, "1", EVERY)
+            answer = await node.cluster.search(SearchRequest(vector=east), EVERY)
             assert [hit.content for hit in answer.hits] == ["only"]
 
 
@@ -105,9 +106,9 @@ async def test_the_owner_of_the_newer_version_is_asked_only_for_what_has_moved()
     rng = np.random.default_rng(3)
     new = [Row(f"s{n}", str(n), rng.normal(size=DIMENSIONS).astype(np.float32), created_at=LATER) for n in range(40)]
     async with grown([], new) as fleet:
-        await fleet.nodes[0].cluster.search(SearchRequest(vector=[1.0] * 8, k=40))
+        await fleet.nodes[0].cluster.search(SearchRequest(vector=[1.0] * 8, k=40), EVERY)
         assert {path for _, path in fleet.network.asked} == {"/v1/peer/search"}
     async with grown([Row(system, "1", [1.0] * 8, created_at=FIRST)], new) as fleet:
-        answers = [await node.cluster.search(SearchRequest(vector=[1.0] * 8, k=5)) for node in fleet.nodes]
+        answers = [await node.cluster.search(SearchRequest(vector=[1.0] * 8, k=5), EVERY) for node in fleet.nodes]
         assert all(answer.hits[0].source_system == system for answer in answers)
         assert [path for _, path in fleet.network.asked].count("/v1/peer/written") == 2

@@ -15,6 +15,7 @@ import pytest
 import yaml
 from typer.main import get_command
 
+from akasha_stream.auth.exposure import exposure_problem
 from akasha_stream.cli import COMMANDS
 from akasha_stream.cli.root import root
 from akasha_stream.embedded import KafkaServer
@@ -117,6 +118,7 @@ def test_the_environment_gives_valid_settings(services: dict[str, Any], monkeypa
         assert settings.broker.bootstrap_servers == "kafka:9092"
         assert settings.redis.url.get_secret_value() == "redis://:valkeysecret@valkey:6379/0"
         assert settings.http.host == "0.0.0.0"
+        assert exposure_problem(settings) is None
         assert settings.tiers.enabled
         storage = StorageSettings.load(ROOT / "settings" / "akasha-storage.yml", "prod")
         assert [storage.tier(tier).bucket for tier in TIERS] == ["akasha-hot", "akasha-warm", "akasha-cold"]

@@ -165,7 +165,7 @@ def test_commands_ports_and_probes_are_those_of_the_product(
 
 
 def test_a_worker_has_the_time_that_its_end_takes(pod: dict[str, Any], worker: dict[str, Any]) -> None:
-    drain_s = worker_module.STOP_S + server._GRACE_S + outlet.STOP_S + assignment.STOP_S
+    drain_s = worker_module.STOP_S + server.GRACE_S + outlet.STOP_S + assignment.STOP_S
     before_s = worker["lifecycle"]["preStop"]["sleep"]["seconds"]
     assert pod["spec"]["terminationGracePeriodSeconds"] >= 1.5 * drain_s + before_s
 

@@ -76,7 +76,7 @@ def test_it_starts_what_there_is() -> None:
 
 
 def test_it_ends_in_its_time_and_is_not_started_for_nothing() -> None:
-    drain_s = worker_module.STOP_S + server._GRACE_S + outlet.STOP_S + assignment.STOP_S
+    drain_s = worker_module.STOP_S + server.GRACE_S + outlet.STOP_S + assignment.STOP_S
     assert float(values("TimeoutStopSec")[0]) >= 1.5 * drain_s
     assert values("RestartPreventExitStatus") == [str(exits.SETTINGS)]
     assert values("Restart") == ["on-failure"]

@@ -11,6 +11,8 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from akasha_stream.auth.caller import Scope
+from akasha_stream.auth.keys import KeysFile, NewKey
 from akasha_stream.doctor import storage as storage_checks
 from akasha_stream.doctor.broker import check_broker
 from akasha_stream.doctor.clock import check_clock, synchronised
@@ -257,10 +259,20 @@ def test_settings_that_do_not_load_and_a_port_for_everyone(tmp_path: Path) -> No
     found = Findings("settings")
     assert check_settings(found, file, None) is None
     assert [each.outcome for each in found.found] == ["fail"]
-    file.write_text("http:\n  host: 0.0.0.0\n")
-    found = Findings("settings")
-    assert check_settings(found, file, None) is not None
-    assert {each.check: each.outcome for each in found.found} == {"settings": "ok", "topics": "ok", "http": "warn"}
+    keys = KeysFile(tmp_path / "keys.yml")
+    keys.add(NewKey.make("k", [Scope.READ], ["*"]))
+    secret = f"node_secret: {'s' * 40}"
+    for text, outcome in (
+        ("", "fail"),
+        ("auth: {open: true}\n", "warn"),
+        (f"auth: {{keys_file: {keys.path}}}\n", "fail"),
+        (f"auth: {{keys_file: {keys.path}, {secret}}}\n", "ok"),
+        (f"auth: {{keys_file: {tmp_path / 'none.yml'}, {secret}}}\n", "fail"),
+    ):
+        file.write_text(f"http:\n  host: 0.0.0.0\n{text}")
+        found = Findings("settings")
+        assert check_settings(found, file, None) is not None
+        assert {each.check: each.outcome for each in found.found} == {"settings": "ok", "topics": "ok", "http": outcome}
 
 
 async def test_a_check_that_hangs_or_breaks_does_not_take_the_others_with_it() -> None:

@@ -29,6 +29,9 @@ UNSET = {
     ("embedder", "url"),
     ("embedder", "factory"),
     ("http", "advertised_url"),
+    ("http", "rate_per_s"),
+    ("auth", "audit_file"),
+    ("oidc", "jwks_url"),
 }
 
 

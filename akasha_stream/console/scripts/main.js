@@ -14,6 +14,7 @@ import * as storage from "./views/storage.js";
 
 // Each has `title`, and `create(params)`, which gives `element`, and perhaps `update(live)`, `params(params)`, `leave()`.
 const VIEWS = { overview, search, storage, map, "dead-letters": deadLetters };
+const FIGURES = new Set(["overview", "storage"]);
 const main = document.getElementById("main");
 const state = document.getElementById("state");
 
@@ -63,6 +64,7 @@ function around({ overview, error }) {
   say(badge, count(dead));
   badge.title = "since the workers started";
   if (error === null) shown?.view.update?.(live);
+  else if (error.status === 403 && FIGURES.has(shown?.name)) main.replaceChildren(h("p", { class: "note bad", role: "alert", text: error.message }));
 }
 
 function standing(overview, error) {
