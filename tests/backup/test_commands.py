@@ -12,9 +12,8 @@ from tests.replay.commands import Commands
 from tests.worker.model import Maker
 from tests.worker.stage import Stage
 
-pytestmark = pytest.mark.kafka
 
-
+@pytest.mark.kafka
 async def test_what_is_there_and_differs_is_left_alone(
     kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,3 +69,14 @@ async def test_what_is_there_and_differs_is_left_alone(
 
     file.write_bytes(file.read_bytes()[:-100])
     assert "its checksum is wrong" in (await run("backup", "verify", str(file), code=1)).err
+
+
+async def test_of_the_embedded_broker_what_it_tells(
+    tansu: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage = await Stage.make(tansu, tmp_path, partitions=2)
+    await stage.publish(Maker(6).new(20))
+    run = Commands(stage, capsys).run
+    made = (await run("backup", "create", str(tmp_path / "a.json"), "--json")).json
+    assert [each["partitions"] for each in made["topics"]] == [2, 1, 1]
+    assert (await run("backup", "verify", str(tmp_path / "a.json"), "--json")).json["ok"]
