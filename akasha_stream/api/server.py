@@ -18,6 +18,8 @@ from akasha_stream.settings import HttpSettings
 
 GRACE_S = 5.0
 RECEIVE_S = 10.0
+MOST_HEAD_BYTES = 2_097_152
+"""Of a request's head: the systems of a caller with the most and longest names fit."""
 _ALL_ADDRESSES = {"0.0.0.0", "::"}  # noqa: S104 - compared, not bound
 
 
@@ -41,14 +43,24 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Closes a connection on which a request's head does not arrive in time: Uvicorn waits for ever."""
+    """Closes a connection on which a request's head does not arrive in time, or does not end: Uvicorn waits for ever,
+    and keeps what came."""
 
     receive_s: float
+    _head_bytes = 0
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as Uvicorn's
         super().connection_made(transport)
         self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        if self._late is not None:
+            self._head_bytes += len(data)
+            if self._head_bytes > MOST_HEAD_BYTES:
+                self.transport.close()
+                return
+        super().data_received(data)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -70,6 +82,7 @@ class _Protocol(HttpToolsProtocol):
         if self._late is not None:
             self._late.cancel()
             self._late = None
+            self._head_bytes = 0
 
     def _close(self) -> None:
         self._late = None

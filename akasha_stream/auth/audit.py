@@ -56,7 +56,7 @@ class Audit:
         _log.info("audit", **{name: value for name, value in line.items() if name != "at"})
         if self._file is not None:
             try:
-                os.write(self._file, orjson.dumps(line, default=str) + b"\n")
+                os.write(self._file, orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS) + b"\n")
             except OSError as error:
                 _log.error("audit_file_not_written", error=str(error))
 

@@ -12,6 +12,8 @@ SYSTEMS_HEADER = "akasha-systems"
 """On whose behalf another worker asks: a JSON list of patterns. It can only narrow."""
 MOST_PATTERNS = 256
 """Of one caller: they have to fit into that header."""
+MOST_CHARACTERS = 1_024
+"""Of one pattern; no source system has a longer name (limits.source_system_bytes)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,8 @@ class Systems:
         if len(given) > MOST_PATTERNS:
             raise UsageError(f"systems: {len(given)}; allowed: at most {MOST_PATTERNS}, use prefixes as in team-a-*")
         for pattern in given:
+            if len(pattern) > MOST_CHARACTERS:
+                raise UsageError(f"systems: {pattern[:40]!r}… has {len(pattern)} characters, {MOST_CHARACTERS} at most")
             if not pattern or "*" in pattern[:-1]:
                 raise UsageError(
                     f"systems: {pattern!r} is no pattern; allowed: a name, a beginning (team-a-*), or * for all"

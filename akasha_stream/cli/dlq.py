@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import operator_settings, output
 from akasha_stream.cli.dlq_tables import announce_purge, show_list, show_one, show_requeued
 from akasha_stream.cli.exits import FAILED
@@ -132,7 +134,9 @@ def requeue_(
         raise UsageError(
             "say which letters: by PARTITION:OFFSET, --reason, --system, --since, --until, --origin, or --all"
         )
-    done = asyncio.run(_requeue(operator_settings(ctx), choice, dry_run=dry_run, again=again))
+    found = operator_settings(ctx)
+    with nullcontext() if dry_run else audited(found, "dlq requeue", again=again, choice=str(choice)):
+        done = asyncio.run(_requeue(found, choice, dry_run=dry_run, again=again))
     out = output(json)
     show_requeued(out, done)
     if any("bytes are only at" in each.why for each in done.skipped):
@@ -182,7 +186,8 @@ def purge_(
     if removed:
         from akasha_stream.dlq.purge import purge
 
-        asyncio.run(purge(found, plan))
+        with audited(found, "dlq purge", before=plan.before):
+            asyncio.run(purge(found, plan))
         out.line(f"Removed {counted(plan.letters, 'letter')}.")
     out.result(
         {

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, output, printable, settings
 from akasha_stream.cli.exits import FAILED
 from akasha_stream.cli.key import Key
@@ -54,9 +56,10 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         store = configured.tiers.enabled
         if not store:
             out.note("tiers.enabled is false: the object stores are not looked at; --store does it all the same")
-    done = asyncio.run(
-        _forget(configured, system, dry_run=dry_run, broker=broker, store=store, urls=url or (), wait_s=wait_s)
-    )
+    with nullcontext() if dry_run else audited(configured, "forget", system=system):
+        done = asyncio.run(
+            _forget(configured, system, dry_run=dry_run, broker=broker, store=store, urls=url or (), wait_s=wait_s)
+        )
     _show(out, configured, done, dry_run=dry_run)
     out.result(_plain(done))
     if done.left and not dry_run:

@@ -6,7 +6,6 @@ second or so.
 
 from __future__ import annotations
 
-import getpass
 import re
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import output, settings
 from akasha_stream.cli.times import parse_time
 from akasha_stream.errors import UsageError
@@ -58,15 +58,16 @@ def create(
         raise UsageError("--system: name at least one, or '*' for all")
     found, keys = _keys(ctx, file)
     made = NewKey.make(name, map(granted, scope or ["read"]), system, None if expires is None else _future(expires))
-    try:
-        keys.add(made)
-    except OSError as error:
-        raise UsageError(f"can't write {keys.path}: {error.strerror}") from error
-    _audit(found, "keys create", made.id, made.entry)
+    entry = made.entry
+    with audited(found, "keys create", id=made.id, name=name, scopes=entry.scopes, systems=entry.systems):
+        try:
+            keys.add(made)
+        except OSError as error:
+            raise UsageError(f"can't write {keys.path}: {error.strerror}") from error
     out = output(json)
     out.note(f"in {keys.path} as {made.id}; the key itself is shown this once")
     out.line(made.secret)
-    out.result({"key": made.secret, **_plain(made.id, made.entry), "file": str(keys.path)})
+    out.result({"key": made.secret, **_plain(made.id, entry), "file": str(keys.path)})
 
 
 @command.command("list")
@@ -96,11 +97,11 @@ def revoke(
 ) -> None:
     """Take a key away. Workers refuse it within a second or so."""
     found, keys = _keys(ctx, file)
-    try:
-        gone = keys.remove(key_id)
-    except OSError as error:
-        raise UsageError(f"can't write {keys.path}: {error.strerror}") from error
-    _audit(found, "keys revoke", key_id, gone)
+    with audited(found, "keys revoke", id=key_id):
+        try:
+            gone = keys.remove(key_id)
+        except OSError as error:
+            raise UsageError(f"can't write {keys.path}: {error.strerror}") from error
     out = output(json)
     out.line(f"revoked: {key_id} ({gone.name})")
     out.result(_plain(key_id, gone))
@@ -114,18 +115,6 @@ def _keys(ctx: typer.Context, file: Path | None) -> tuple[Settings, KeysFile]:
     if path is None:
         raise UsageError("no keys file is set: name one with --file, or in AKASHA_AUTH_KEYS_FILE (auth.keys_file)")
     return found, KeysFile(path)
-
-
-def _audit(found: Settings, what: str, key_id: str, entry: KeyEntry) -> None:
-    from akasha_stream.auth.audit import Action, Audit
-    from akasha_stream.auth.caller import Caller
-
-    audit = Audit(found.auth.audit_file)
-    about = {"id": key_id, "name": entry.name, "scopes": entry.scopes, "systems": entry.systems}
-    try:
-        audit.record(Caller(f"user {getpass.getuser()}"), Action(what, "", about, None), "ok")
-    finally:
-        audit.close()
 
 
 def _future(text: str) -> datetime:

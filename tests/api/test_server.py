@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import httpx
 from fastapi import Response
 
 from akasha_stream.api.access import Guard, open_to_all
 from akasha_stream.api.app import create_app
-from akasha_stream.api.server import serve
+from akasha_stream.api.server import MOST_HEAD_BYTES, serve
 from akasha_stream.cluster.cluster import Cluster
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.settings import HttpSettings
@@ -38,6 +39,10 @@ async def test_a_slow_request_is_cut_off(engine: SearchEngine) -> None:
         # A head that never ends, and no byte at all: there is nobody to answer.
         assert await spoken(port, b"GET /health/live HTTP/1.1\r\nhost:") == b""
         assert await spoken(port, b"") == b""
+        # Nor one that does not end.
+        endless = b"GET /health/live HTTP/1.1\r\n" + b"x: y\r\n" * (MOST_HEAD_BYTES // 6 + 1)
+        with suppress(ConnectionError):
+            assert await spoken(port, endless) == b""
         # What is quick enough is answered, again and again on one connection.
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}") as http:
             for _ in range(3):

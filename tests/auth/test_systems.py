@@ -34,7 +34,9 @@ def test_what_is_no_pattern_is_refused(pattern: str) -> None:
         Systems.of([pattern])
 
 
-def test_there_are_not_too_many() -> None:
+def test_there_are_not_too_many_and_none_is_too_long() -> None:
+    with pytest.raises(UsageError, match="1025 characters"):
+        Systems.of(["x" * 1_025])
     with pytest.raises(UsageError, match="at most 256"):
         Systems.of(map(str, range(MOST_PATTERNS + 1)))
 

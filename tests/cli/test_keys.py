@@ -50,9 +50,14 @@ def test_created_listed_and_revoked(capsys: pytest.CaptureFixture[str], file: Pa
     assert run(capsys, "keys", "revoke", made.json["id"]).code == 0
     assert Keys(file).caller(key) is None
     lines = [json.loads(line) for line in (file.parent / "audit.jsonl").read_text().splitlines()]
-    assert [(each["what"], each["about"]["name"]) for each in lines] == [
-        ("keys create", "dashboards"), ("keys create", "operator"), ("keys revoke", "dashboards"),
-    ]  # fmt: skip
+    assert [(each["what"], each["about"]["id"], each["result"]) for each in lines] == [
+        ("keys create", made.json["id"], "ok"),
+        ("keys create", plain.out.split("_")[1], "ok"),
+        ("keys revoke", made.json["id"], "ok"),
+    ]
+    assert lines[0]["about"]["systems"] == ["ops", "team-a-*"]
+    assert run(capsys, "keys", "revoke", made.json["id"]).code == 2
+    assert json.loads((file.parent / "audit.jsonl").read_text().splitlines()[-1])["result"] == "UsageError"
     assert key.rpartition("_")[2] not in str(lines)
 
 
