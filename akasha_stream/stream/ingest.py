@@ -129,8 +129,6 @@ class Ingest:
         can't mend; the caller must then not acknowledge.
         """
         began = monotonic()
-        if sum(run.bytes for run in runs) > SMALL_BYTES:
-            self._store.put_off_indexes()
         try:
             await self._rounds(self._shares(runs))
         finally:
@@ -180,7 +178,10 @@ class Ingest:
 
     async def _store_parts(self, shares: Sequence[_Share], parts: Sequence[_Part]) -> list[_Share]:
         """The shares whose shard was lost."""
-        if self._turns.searching and sum(part.bytes for part in parts) <= SMALL_BYTES:
+        small = sum(part.bytes for part in parts) <= SMALL_BYTES
+        if not small:  # a backlog
+            self._store.put_off_indexes()
+        if self._turns.searching and small:
             # One after the other, which leaves a core to searches: side by side their p99 was half as long again, and
             # the batch took two thirds of the time.
             kept = [await self._store_part(share, part) for share, part in zip(shares, parts, strict=True)]
