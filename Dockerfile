@@ -29,7 +29,8 @@ VOLUME /var/lib/akasha-stream
 EXPOSE 8470
 # A worker that has been told to stop commits its batch first.
 STOPSIGNAL SIGTERM
+# With TLS the certificate is for the worker's name, which is not asked for here.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8470/health/live', timeout=2)"]
+    CMD ["python", "-c", "import os, ssl, urllib.request as r; r.urlopen(('https' if os.environ.get('AKASHA_TLS_CERTIFICATE') else 'http') + '://127.0.0.1:8470/health/live', timeout=2, context=ssl._create_unverified_context())"]
 ENTRYPOINT ["akasha-stream"]
 CMD ["worker"]

@@ -65,11 +65,14 @@ _PACKED: dict[type[AbstractConnection], type[AbstractConnection]] = {
 }
 
 
-def connect(settings: RedisSettings) -> Redis:
-    """A client; opens nothing yet. Close it with `aclose()`. Raises SettingsError for a URL that is none."""
+def connect(settings: RedisSettings, section: str = "redis") -> Redis:
+    """A client; opens nothing yet. Close it with `aclose()`. `section`: where the settings stand.
+
+    Raises SettingsError for a URL that is none, and for files that can't be used.
+    """
     url = settings.url.get_secret_value()
-    own = settings.tls_ca is not None or settings.tls_certificate is not None
-    tls = {"context": client_context(settings, "redis")} if own else {}
+    own = url.startswith("rediss:") and (settings.tls_ca is not None or settings.tls_certificate is not None)
+    tls = {"context": client_context(settings, section)} if own else {}
     try:
         # RESP2: with RESP3 the client asks every new connection for maintenance notifications, which Valkey has not.
         pool = ConnectionPool.from_url(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import quote
 
@@ -41,6 +42,9 @@ class RedisCacheAdapter:
         username: str | None = None,
         password: SecretStr | str | None = None,
         tls: bool = False,
+        tls_ca: Path | None = None,
+        tls_certificate: Path | None = None,
+        tls_key: Path | None = None,
         timeout_s: float = 2.0,
     ) -> None:
         self.host = host
@@ -50,6 +54,7 @@ class RedisCacheAdapter:
         self._username = username
         self._password = SecretStr(password) if isinstance(password, str) else password
         self._tls = tls
+        self._files = {"tls_ca": tls_ca, "tls_certificate": tls_certificate, "tls_key": tls_key}
         self._timeout_s = timeout_s
         self._client: Redis | None = None
         self._opening = asyncio.Lock()
@@ -144,7 +149,7 @@ class RedisCacheAdapter:
         secret = self._password.get_secret_value() if self._password else ""
         login = f"{quote(self._username or '', safe='')}:{quote(secret, safe='')}@" if secret else ""
         url = f"{'rediss' if self._tls else 'redis'}://{login}{host}:{self.port}/{self.db}"
-        return connect(RedisSettings(url=SecretStr(url), timeout_s=self._timeout_s))
+        return connect(RedisSettings(url=SecretStr(url), timeout_s=self._timeout_s, **self._files), "redis-cache")
 
     @contextmanager
     def _unavailable(self) -> Iterator[None]:

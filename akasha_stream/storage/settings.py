@@ -118,6 +118,9 @@ class RedisCacheSettings(Section):
     username: str | None = None
     password: SecretStr | None = None
     tls: bool = False
+    tls_ca: Path | None = Field(default=None, description="PEM: whom to trust; unset: whom this machine trusts")
+    tls_certificate: Path | None = Field(default=None, description="PEM: ours, where the server asks for one")
+    tls_key: Path | None = Field(default=None, description="PEM: its key; unset: it is in tls_certificate")
     timeout_s: float = Field(default=2.0, gt=0)
 
 

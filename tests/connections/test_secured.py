@@ -16,10 +16,19 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from akasha_stream.client import AkashaClient
 from akasha_stream.connections.kafka import client_options
-from akasha_stream.errors import BrokerDenied, BrokerError, LookupUnavailable, ServiceUnreachable, ValidationError
+from akasha_stream.errors import (
+    BrokerDenied,
+    BrokerError,
+    LookupUnavailable,
+    ServiceUnreachable,
+    SettingsError,
+    ValidationError,
+)
 from akasha_stream.lookups.connection import connect, unavailable_as_lookup_error
 from akasha_stream.publish import EventPublisher, merge_tokens
 from akasha_stream.settings import BrokerSettings, RedisSettings, Settings
+from akasha_stream.storage.redis_cache import RedisCacheAdapter
+from akasha_stream.storage.settings import RedisCacheSettings
 from akasha_stream.topics.broker import admin_client
 from akasha_stream.topics.reader import committed_offsets, reading
 from tests.cli.running import run
@@ -155,6 +164,19 @@ async def test_redis_with_tls(redis_tls: TlsRedis, certificates: Certificates, t
     # It wants our certificate. Its reason comes after the handshake, at times behind the end of the connection.
     with pytest.raises(LookupUnavailable, match=r"redis\.tls_certificate|reset"):
         await ping(tls_ca=certificates.ca)
+
+
+async def test_the_cache_with_tls(redis_tls: TlsRedis, certificates: Certificates, tmp_path: Path) -> None:
+    ours = {"tls_certificate": certificates.client, "tls_key": certificates.client_key}
+    given = RedisCacheSettings(host="localhost", port=redis_tls.port, tls=True, tls_ca=certificates.ca, **ours)
+    cache = await RedisCacheAdapter.open(given)
+    try:
+        await cache.set("key", {"a": 1})
+        assert await cache.get("key") == {"a": 1}
+    finally:
+        await cache.cleanup()
+    with pytest.raises(SettingsError, match=r"^redis-cache\.tls_ca: .* can't be read"):
+        await RedisCacheAdapter.open(given.model_copy(update={"tls_ca": tmp_path / "none.pem"}))
 
 
 async def test_all_of_it_with_two_workers(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import fnmatch
+import json
 import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from fastapi import FastAPI
 
-from akasha_stream.settings import Settings
+from akasha_stream.api.server import serve
+from akasha_stream.connections.tls import server_context
+from akasha_stream.settings import HttpSettings, Settings
 from tests.deploy.tools import ROOT, program
+from tests.servers.secured_kafka import Certificates
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,10 +45,26 @@ def test_it_does_not_run_as_root() -> None:
 
 
 def test_the_healthcheck_asks_the_port_that_the_api_has() -> None:
-    (check,) = re.findall(r"http://127\.0\.0\.1:(\d+)(/[\w/]+)", DOCKERFILE)
+    (check,) = re.findall(r"://127\.0\.0\.1:(\d+)(/[\w/]+)", DOCKERFILE)
     assert check == (str(Settings().http.port), "/health/live")
     assert instructions("EXPOSE") == [check[0]]
     assert check[1] in "".join(path.read_text() for path in (ROOT / "akasha_stream" / "api").rglob("*.py"))
+
+
+@pytest.mark.parametrize("tls", [False, True])
+async def test_the_healthcheck_asks_as_the_worker_answers(certificates: Certificates, tls: bool) -> None:
+    app = FastAPI()
+    app.get("/health/live")(lambda: {"status": "ok"})
+    pair = HttpSettings(tls_certificate=certificates.server, tls_key=certificates.server_key)
+    (command,) = re.findall(r"^ +CMD (\[.*\])$", DOCKERFILE, re.MULTILINE)
+    _, option, code = json.loads(command)
+    environment = {"AKASHA_TLS_CERTIFICATE": str(certificates.server) if tls else ""}
+    async with serve(app, "127.0.0.1", 0, tls=server_context(pair, "http") if tls else None) as port:
+        arguments = [sys.executable, option, code.replace("8470", str(port))]
+        process = await asyncio.create_subprocess_exec(*arguments, env=environment)
+        assert await process.wait() == 0
+    process = await asyncio.create_subprocess_exec(*arguments, env=environment, stderr=asyncio.subprocess.DEVNULL)
+    assert await process.wait() == 1
 
 
 def test_what_it_copies_is_let_through_and_nothing_else() -> None:
