@@ -85,7 +85,7 @@ def test_the_environment_gives_valid_settings(
 ) -> None:
     (config,) = built["ConfigMap"]
     read = "".join(path.read_text() for folder in ("settings", "topics") for path in (ROOT / folder).glob("*.yml"))
-    secrets = {"kafka-password": "sekret", "redis-url": "rediss://:sekret@redis:6379/0"}
+    secrets = {"kafka-password": "sekret", "redis-url": "rediss://:sekret@redis:6379/0", "node-secret": "s" * 32}
     for container in every_container(pod):
         assert container["envFrom"] == [{"configMapRef": {"name": config["metadata"]["name"]}}]
         variables = dict(config["data"])
