@@ -6,15 +6,20 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from akasha_stream.api.identity import path_of
 from akasha_stream.auth.caller import Scope
 from akasha_stream.auth.systems import SYSTEMS_HEADER
+from akasha_stream.dlq.ledger import Choice, read_ledger
+from akasha_stream.dlq.letter import Place
+from akasha_stream.dlq.requeue import Requeued, _due
+from akasha_stream.errors import LetterNotFound
+from akasha_stream.topics.reader import TopicReader
 from tests.cluster.fleet import DIMENSIONS
-from tests.security.tenants import PER_SYSTEM, SECRET, TENANTS, Asked, Asker, Bearer, Tenancy, tenancy
+from tests.security.tenants import PER_SYSTEM, SECRET, TENANTS, Asked, Asker, Bearer, Letters, Tenancy, tenancy
 
 LIKE_ANYTHING = {"vector": [1.0] * DIMENSIONS, "k": 1000, "threshold": -1.0}
 
@@ -109,6 +114,20 @@ async def test_a_foreign_letter_is_answered_as_a_missing_one(site: Tenancy) -> N
     assert there.status_code == missing.status_code == 404
     assert there.text.replace("0:2 ", "") == missing.text.replace(f"0:{2 * len(TENANTS) + 3} ", "")
     assert own.json()["system"] == bearer.own()[0].name
+
+
+async def test_a_foreign_letter_is_not_published_again(site: Tenancy) -> None:
+    """Letters 0 and 1 have the first system's key; the event of 1 names the second one, whose key letter 2 has."""
+    within = site.bearers[0].systems
+    for offset, found in ((0, True), (1, False), (2, False), (10_000, False)):
+        choice = Choice(places=frozenset({Place(0, offset)}), within=within)
+        ledger = await read_ledger(cast("TopicReader", Letters()), choice)
+        done = Requeued(dry_run=True)
+        if found:
+            assert [letter.place.offset for letter in _due(ledger, choice, done, again=False)] == [offset]
+        else:
+            with pytest.raises(LetterNotFound, match=f"there is no letter 0:{offset} that"):
+                _due(ledger, choice, done, again=False)
 
 
 async def test_other_workers_narrow_for_whom_they_are_asked(site: Tenancy) -> None:
