@@ -91,8 +91,9 @@ class Schedule:
         chance = self.chance
         async with (
             FaultProxy(self.server.endpoint_url, slow_s=0.02, hang_s=0.7) as proxy,
-            spoiled(proxy, self.server, attempt_s=0.5) as tiers,
+            spoiled(proxy, self.server) as tiers,
         ):
+            await tiers.be_impatient(0.5)
             settings = settings_of(self.folder / "disk-0", chance)
             disks, applied = 1, 0
             worker = await Tiered(settings, tiers).__aenter__()
@@ -118,7 +119,7 @@ class Schedule:
                         await worker.reopen()
                         self.log.apply(worker.shard, 0, applied)
                 proxy.schedule = no_faults
-                tiers.be_patient()
+                await tiers.be_patient()
                 self.log.apply(worker.shard)
                 for action in ("spill", "compact", "move", "compact", "move", "follow"):
                     await self._store(worker, settings, action, strict=True)

@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from akasha_stream.embedded import SeaweedServer
 from akasha_stream.storage import S3StorageAdapter
 from akasha_stream.storage.breaker import CircuitBreaker
+from akasha_stream.storage.retry import RetryPolicy
 from akasha_stream.storage.settings import TierName
 from tests.behaviours.storage_fixtures import QUICK
 from tests.servers.fault_proxy import FaultProxy
@@ -25,15 +26,23 @@ class SpoiledTiers(FixedTiers):
         super().__init__(adapters)
         self._s3 = adapters
 
-    def be_patient(self) -> None:
+    async def be_impatient(self, attempt_s: float) -> None:
+        """Give a request up after so long; to be called where a schedule of faults begins."""
+        await self._retry_as(replace(QUICK, attempts=3, attempt_s=attempt_s))
+
+    async def be_patient(self) -> None:
         """A busy machine must not look like a fault where there are to be none."""
+        await self._retry_as(QUICK)
+
+    async def _retry_as(self, policy: RetryPolicy) -> None:
         for adapter in self._s3.values():
-            adapter._retry = QUICK
+            adapter._retry = policy
+            await adapter.cleanup()  # its client has the time-out too; the next request opens another
 
 
 @asynccontextmanager
-async def spoiled(proxy: FaultProxy, server: SeaweedServer, attempt_s: float) -> AsyncIterator[SpoiledTiers]:
-    """Buckets of their own; a request is given up after `attempt_s`, and no number of failures opens the breaker."""
+async def spoiled(proxy: FaultProxy, server: SeaweedServer) -> AsyncIterator[SpoiledTiers]:
+    """Buckets of their own; patient at first, and no number of failures opens the breaker."""
     name = uuid.uuid4().hex[:12]
     adapters: dict[TierName, S3StorageAdapter] = {
         tier: S3StorageAdapter(
@@ -42,15 +51,19 @@ async def spoiled(proxy: FaultProxy, server: SeaweedServer, attempt_s: float) ->
             endpoint_url=proxy.url,
             access_key_id=SecretStr(server.access_key_id),
             secret_access_key=SecretStr(server.secret_access_key),
-            retry=replace(QUICK, attempts=3, attempt_s=attempt_s),
+            retry=QUICK,
             breaker=CircuitBreaker(tier, failures=1_000),
         )
         for tier in TIERS
     }
+    tiers = SpoiledTiers(adapters)
     try:
         for adapter in adapters.values():
             await adapter.ensure_bucket(adapter.bucket_name)
-        yield SpoiledTiers(adapters)
+            # SeaweedFS takes its time for a bucket's first object: given up, it would come when nobody expects it.
+            await adapter.upload(adapter.bucket_name, "first", b"1")
+            await adapter.delete(adapter.bucket_name, "first")
+        yield tiers
     finally:
         for adapter in adapters.values():
             await adapter.cleanup()

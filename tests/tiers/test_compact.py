@@ -318,22 +318,26 @@ async def test_errors_timeouts_torn_and_doubled_answers_change_nothing(seaweedfs
     chance = random.Random(seed)
     async with (
         FaultProxy(seaweedfs.endpoint_url, slow_s=0.02, hang_s=0.3) as proxy,
-        spoiled(proxy, seaweedfs, attempt_s=0.2) as tiers,
+        spoiled(proxy, seaweedfs) as tiers,
     ):
         store = SegmentStore(tiers)
         changes = some_changes(40, seed)
         await fill(store, changes, warm_below=15)
         for number in range(6):
+            await tiers.be_impatient(0.2)
             proxy.schedule = seeded(seed * 100 + number, rate=0.3, faults=tuple(Fault))
             run = SegmentStore(store.tiers)
             with suppress(AkashaError):
                 await compact_logs(run, dry_run=False, settings=settings_for(fan_in=chance.choice([2, 3])))
             proxy.schedule = no_faults
+            await tiers.be_patient()
             assert await counting(store) == expected(changes)
+        await tiers.be_impatient(0.2)
         proxy.schedule = seeded(seed, rate=0.3, faults=tuple(Fault))
         with suppress(AkashaError):
             await forget_system(SegmentStore(store.tiers), "a")
         proxy.schedule = no_faults
+        await tiers.be_patient()
         assert (await forget_system(SegmentStore(store.tiers), "a")).complete
         assert await counting(store) == expected(changes, {"a": 40})
         await compacted(SegmentStore(store.tiers))
