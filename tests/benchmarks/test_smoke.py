@@ -31,6 +31,19 @@ def test_replay() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.valkey
+def test_load() -> None:
+    result = benchmark(
+        "load", "--rows", "640", "--searchers", "8", "--rate", "200", "--seconds", "3", "--broker", "embedded"
+    )
+    assert result["statuses"] == {"200": result["searches"]}
+    assert result["errors"] == {}
+    assert result["incomplete"] == result["failed"] == 0
+    assert result["sent"] > 0
+    assert 0 < result["p50_ms"] <= result["p99_ms"]
+
+
+@pytest.mark.slow
 def test_search_idle() -> None:
     result = benchmark("search", "--rows", "1280", "--queries-n", "20", "--busy-rate", "0", "--systems", "10")
     assert result["recall_at_10"] >= 0.99
