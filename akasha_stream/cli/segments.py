@@ -19,6 +19,12 @@ command = typer.Typer(help=__doc__, no_args_is_help=True)
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 
 
+@command.callback()
+def segments() -> None:
+    # With one command alone, typer would take that for the whole.
+    pass
+
+
 @command.command()
 def check(
     ctx: typer.Context,

@@ -13,6 +13,7 @@ from akasha_stream.embedded import Broker
 from akasha_stream.errors import ShardLocked
 from akasha_stream.events.model import Event
 from akasha_stream.local.access import open_access
+from akasha_stream.publish.delivery import Delivery, merge_tokens
 from akasha_stream.storage import VectorEmbeddingStorage
 from tests.behaviours.embeddings import vector
 from tests.worker.stage import Stage
@@ -89,6 +90,7 @@ async def test_the_later_write_wins_wherever_it_was_made(stage: Stage, seed: int
     chance = random.Random(seed)
     expected: dict[tuple[str, str], str] = {}
     versions = iter(range(10_000))
+    delivered: list[Delivery] = []
 
     async def one(storage: VectorEmbeddingStorage) -> None:
         system, event_id = f"system-{chance.randrange(SYSTEMS)}", f"e{chance.randrange(4)}"
@@ -99,7 +101,8 @@ async def test_the_later_write_wins_wherever_it_was_made(stage: Stage, seed: int
         elif local:
             await storage.store_embedding(event_id, content, vector(1), system)
         else:
-            await stage.publish([Event.delete(system, event_id) if delete else upsert(system, event_id, content)])
+            change = Event.delete(system, event_id) if delete else upsert(system, event_id, content)
+            delivered.extend(await stage.publish([change]))
         if delete:
             expected.pop((system, event_id), None)
         else:
@@ -110,6 +113,7 @@ async def test_the_later_write_wins_wherever_it_was_made(stage: Stage, seed: int
             for _ in range(40):
                 await one(storage)
         async with stage.worker() as worker:
+            stage.token = merge_tokens(delivered)  # of all partitions, not of the last event's alone
             await stage.until_searchable(worker)
             answer = await worker.search(vector=vector(1), k=1000)
             found = [(hit["source_system"], hit["event_id"], hit["content"]) for hit in answer["hits"]]
