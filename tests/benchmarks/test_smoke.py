@@ -107,7 +107,7 @@ def test_startup(end: str, broker: str) -> None:
     assert 0 < result["import_s"] < 60
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.valkey
 def test_systems() -> None:
@@ -118,7 +118,7 @@ def test_systems() -> None:
     assert result["longest_wait_s"] >= 0
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.valkey
 def test_takeover() -> None:
@@ -127,7 +127,7 @@ def test_takeover() -> None:
         assert 0 < result[f"{how}_owned_p50_ms"] <= result[f"{how}_complete_p50_ms"] <= result[f"{how}_complete_max_ms"]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.kafka
 @pytest.mark.valkey
 def test_scale() -> None:

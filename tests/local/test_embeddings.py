@@ -28,6 +28,7 @@ class ThroughAWorker(StoresEmbeddings):
             yield Settings.load(overrides={**stage.overrides, "broker.bootstrap_servers": "localhost:1"})
 
 
+@pytest.mark.long
 class TestThroughAWorkerOnTheEmbeddedBroker(ThroughAWorker):
     @pytest.fixture
     def server(self, tansu: TansuServer) -> Broker:

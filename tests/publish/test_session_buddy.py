@@ -47,8 +47,15 @@ def make(path: Path, how: str, first: int, last: int, duckdb: str) -> dict[str, 
     return ids
 
 
-@pytest.mark.parametrize("how", ["adapter", "memory"])
-@pytest.mark.parametrize("duckdb", ["duckdb<2", "duckdb>=2"])
+@pytest.mark.parametrize(
+    ("duckdb", "how"),
+    [
+        ("duckdb<2", "memory"),
+        ("duckdb>=2", "adapter"),
+        pytest.param("duckdb<2", "adapter", marks=pytest.mark.long),
+        pytest.param("duckdb>=2", "memory", marks=pytest.mark.long),
+    ],
+)
 async def test_a_real_database_is_published_and_then_only_what_is_new(
     tansu: Broker, tansu_topic: str, tmp_path: Path, how: str, duckdb: str
 ) -> None:

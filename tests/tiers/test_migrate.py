@@ -277,6 +277,7 @@ class TestSeaweedFSOneBucket(MigrateBehaviour):
         return on_seaweedfs(seaweedfs, shared=True)
 
 
+@pytest.mark.long
 class TestMotoOneBucket(ArchiveBehaviour):
     shared = True
 
