@@ -132,7 +132,7 @@ class _Run:
         bootstrap = found.broker.bootstrap_servers
         kind = {"embedded": "Tansu, in memory", "kafka": "Apache Kafka", None: "Kafka"}[self._kind]
         rows = [
-            ("search API", worker.url, "docs at /docs"),
+            ("search API", worker.url, "OpenAPI at /openapi.json"),
             ("console", f"{worker.url}/", "in a browser"),
             ("broker", bootstrap, kind),
             ("topic", found.topics.embeddings, f"{len(worker.store.owned())} partitions here"),
