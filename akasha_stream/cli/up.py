@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import structlog
 import typer
 
 from akasha_stream.cli.context import Output, output, settings
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from akasha_stream.embedded.together import Servers
     from akasha_stream.settings import Settings
     from akasha_stream.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+WATCH_S = 1.0
 
 
 def command(
@@ -94,6 +100,8 @@ class _Run:
 
                 servers, found = await self._start(stack)
                 storage = StorageSettings.local(found.hot.data_dir.parent / "objects")
+                watching = asyncio.create_task(watch_servers(servers), name="servers")
+                stack.callback(watching.cancel)
             await ensure_topics(found)
             await serve_worker(found, lambda worker: self._announce(worker, servers), storage)
 
@@ -164,6 +172,20 @@ class _Run:
             )
         else:
             out.console.file.flush()
+
+
+async def watch_servers(servers: Servers) -> None:
+    """Say once of each server that it ended: to the worker it is only one that does not answer."""
+    running = list(servers.processes)
+    while running:
+        await asyncio.sleep(WATCH_S)
+        for server in [each for each in running if each.ending is not None]:
+            running.remove(server)
+            log.error(
+                f"{server.name} ended by itself",
+                ended_with=server.ending,
+                next="stop this with Ctrl-C, and start it again",
+            )
 
 
 _USUAL_BROKERS = {"localhost:9092", "127.0.0.1:9092"}
