@@ -156,6 +156,8 @@ class _Run:
         url = "" if worker.url == "http://127.0.0.1:8470" else f" --url {worker.url}"
         out.line(f"publish:  {prefix}akasha-stream publish FILE.parquet")
         out.line(f'search:   akasha-stream search "words"{url}')
+        redis = "" if servers is None or servers.redis_url in _USUAL_REDIS else f"REDIS_URL={servers.redis_url} "
+        out.line(f"status:   {prefix}{redis}akasha-stream status")
         out.line("stop:     Ctrl-C")
         if out.json:
             out.result(
@@ -189,6 +191,7 @@ async def watch_servers(servers: Servers) -> None:
 
 
 _USUAL_BROKERS = {"localhost:9092", "127.0.0.1:9092"}
+_USUAL_REDIS = {"redis://localhost:6379/0", "redis://127.0.0.1:6379/0"}
 
 
 def data_home() -> Path:

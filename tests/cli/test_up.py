@@ -75,7 +75,9 @@ def test_up_says_what_runs_where_at_80_columns(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     text = "\n".join(lines)
-    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:")))
+    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:", "status:")))
+    assert lines[-2].startswith("status:")
+    assert lines[-2].endswith("akasha-stream status")
     for word in ("search API", "http://127.0.0.1:", "Tansu", "Valkey", "akasha-stream publish", "removed at the end"):
         assert word in text
     assert "\x1b" not in text
