@@ -6,7 +6,8 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
+import time
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Any, TextIO
 
 import structlog
@@ -46,6 +47,9 @@ _EXPECTED = (
     ("asyncio", ("Task was destroyed but it is pending", "/mode/")),
 )
 
+REPEATED_S = 10.0
+_REPEATED_MOST = 500
+
 
 def _not_expected(record: logging.LogRecord) -> bool:
     """Filter: False for what _EXPECTED has, unless that logger shows DEBUG."""
@@ -53,6 +57,32 @@ def _not_expected(record: logging.LogRecord) -> bool:
         return True
     text = record.getMessage()
     return not any(name == record.name and all(word in text for word in words) for name, words in _EXPECTED)
+
+
+class Repeated(logging.Filter):
+    """aiokafka says some fifty times a second that its broker is away: the same line once in REPEATED_S, and how often
+    it came meanwhile."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._shown: dict[tuple[str, str], tuple[float, int]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if not record.name.startswith("aiokafka") or logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            return True
+        text = record.getMessage()
+        key, now = (record.name, text), self._clock()
+        shown_at, left_out = self._shown.get(key, (-REPEATED_S, 0))
+        if now - shown_at < REPEATED_S:
+            self._shown[key] = (shown_at, left_out + 1)
+            return False
+        if len(self._shown) >= _REPEATED_MOST:  # lines with figures in them never come again
+            self._shown.clear()
+        self._shown[key] = (now, 0)
+        if left_out:
+            record.msg, record.args = f"{text} ({left_out} times more since the last such line)", ()
+        return True
 
 
 def mask_secrets(_logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -131,6 +161,7 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
     )
     handler = logging.StreamHandler(stream)
     handler.addFilter(_not_expected)
+    handler.addFilter(Repeated())
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()],

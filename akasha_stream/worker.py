@@ -9,9 +9,11 @@ import os
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -173,7 +175,7 @@ class Worker:
             | {
                 "stream": ComponentHealth(
                     self.assignment.done.is_set() and self._stream_error is None and not self._taking_over(),
-                    self._stream_error or self._taking_over() or f"{len(self.store.owned())} partitions",
+                    self._stream_error or self._taking_over() or partitions_here(self.store.owned(), self._group.holds),
                 ),
                 "hot_store": ComponentHealth(
                     not failures,
@@ -219,6 +221,7 @@ class Worker:
         settings = self.settings
         if (problem := exposure_problem(settings)) is not None:
             raise SettingsError(": ".join(problem))
+        await asyncio.to_thread(_writable, settings.hot.data_dir)
         # A search that waits for the GIL gets it within half a millisecond; with the default of 5 ms its
         # p99 doubled while events arrive.
         sys.setswitchinterval(0.0005)
@@ -605,3 +608,21 @@ def _tiers_health(tiering: Tiering) -> ComponentHealth:
     problems = [*waiting, *tiering.problems, *([backlog.error] if backlog.error else [])]
     detail = f"{backlog.segments} segments ({backlog.rows} rows) wait to be spilled"
     return ComponentHealth(not problems, "; ".join([*problems, detail]), required=False)
+
+
+def partitions_here(owned: Sequence[int], holds: Callable[[int], bool]) -> str:
+    """How many, for people. A broker that is away shows first in that nothing confirms them."""
+    quiet = "" if all(map(holds, owned)) else ", not confirmed lately by the group: is the broker away?"
+    return f"{len(owned)} partitions{quiet}"
+
+
+def _writable(folder: Path) -> None:
+    """Raises SettingsError where no file can be made in the data directory: each part would say so in its own way."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"hot.data_dir: found {folder}, which can't be written: {error.strerror}; allowed: a folder of this user"
+        ) from error

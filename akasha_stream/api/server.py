@@ -8,6 +8,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from errno import EADDRINUSE
 
 import uvicorn
 from fastapi import FastAPI
@@ -128,7 +129,10 @@ async def serve(
     try:
         listener = _listen(host, port)
     except OSError as error:
-        raise ServerStartError(f"http.host, http.port: can't listen on {host}:{port}: {error}") from error
+        raise ServerStartError(
+            f"http.host, http.port: can't listen on {host}:{port}: {error}"
+            + ("; give another port with --port, or 0 for any" if error.errno == EADDRINUSE else "")
+        ) from error
     server = _Server(
         uvicorn.Config(
             app,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
+import sys
 import time
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -198,7 +200,7 @@ def _show(out: Output, figures: Figures, seconds: float) -> None:
     )
     if figures.complete:
         out.line(f"Everything that was published was found. {seconds:.1f} s, servers and all.")
-        out.line("Next: akasha-stream up --embedded")
+        out.line(f"Next: {this_command()} up --embedded")
     else:
         out.note(
             f"NOT everything is as it must be: {figures.missing} events not found, "
@@ -206,6 +208,14 @@ def _show(out: Output, figures: Figures, seconds: float) -> None:
             f"({figures.sent_again + figures.same_text} sent), {figures.dead_letters} dead letters "
             f"({figures.malformed} sent)"
         )
+
+
+def this_command() -> str:
+    """As it can be typed here: `./run demo` leaves it in .venv, which need not be in PATH."""
+    program = Path(sys.executable).with_name("akasha-stream")
+    if shutil.which("akasha-stream") is not None or not program.exists():
+        return "akasha-stream"
+    return str(program.relative_to(Path.cwd()) if program.is_relative_to(Path.cwd()) else program)
 
 
 def _show_search(out: Output, found: Found) -> None:

@@ -8,13 +8,13 @@ import typer
 
 from akasha_stream.cli.context import output
 from akasha_stream.cli.key import Key
-from akasha_stream.cli.search import worker_ca, worker_key, worker_url
+from akasha_stream.cli.search import identity, worker_ca, worker_key, worker_url
 
 
 def command(
     ctx: typer.Context,
-    system: Annotated[str, typer.Argument(help="Its source system.")],
-    event_id: Annotated[str, typer.Argument(metavar="ID", help="Its id.")],
+    system: Annotated[str, typer.Argument(help="Its source system; or SYSTEM/ID in one, as `tail` writes it.")],
+    event_id: Annotated[str | None, typer.Argument(metavar="ID", help="Its id.")] = None,
     *,
     embedding: Annotated[bool, typer.Option("--embedding", help="With its vector, with --json.")] = False,
     url: Annotated[str | None, typer.Option(help="The worker.  [default: http.host and http.port]")] = None,
@@ -24,6 +24,8 @@ def command(
     """Show one stored event."""
     from akasha_stream.client import SyncAkashaClient
 
+    if event_id is None:
+        system, event_id = identity(system, "get")
     worker = worker_url(ctx, url)
     with SyncAkashaClient(worker, key=worker_key(ctx, key), ca=worker_ca(ctx, worker)) as client:
         event = client.get(system, event_id, embedding=embedding)

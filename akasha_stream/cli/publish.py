@@ -284,6 +284,8 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
             out.line(f"{title}: {place}")
         if rejects.count > len(rejects.places):
             out.line(f"{title}: … and {rejects.count - len(rejects.places):,} more")
+    if source.kind == "jsonl" and source.bad.count and task.path is not None and not task.dry_run:
+        out.note("the next run does not read these lines again: mend them, and publish with --restart")
     for note in source.notes:
         out.note(note)
     if progress.interrupted:

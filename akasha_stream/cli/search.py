@@ -72,6 +72,8 @@ def command(
     """
     from akasha_stream.client import SyncAkashaClient, build_request
 
+    if (text, vector, like).count(None) != 2:
+        raise UsageError('one is needed, and only one: "words", --vector FILE or --like SYSTEM/ID')
     filters: dict[str, Any] = {}
     if system:
         filters["systems"] = system
@@ -83,7 +85,7 @@ def command(
     options: dict[str, Any] = {
         "text": text,
         "vector": None if vector is None else _vector(vector),
-        "like": None if like is None else _identity(like),
+        "like": None if like is None else identity(like, "--like"),
         "k": k,
         "threshold": threshold,
         "filters": filters or None,
@@ -145,7 +147,8 @@ def _show(out: Output, found: SearchResponse) -> None:
     )
     indexes = ", ".join(sorted({part.index for part in found.plan})) or "nothing"
     rows = sum(part.rows for part in found.plan)
-    out.line(f"{len(found.hits)} hits in {found.took_ms:.1f} ms, from {rows:,} rows by {indexes}")
+    hits = "1 hit" if len(found.hits) == 1 else f"{len(found.hits)} hits"
+    out.line(f"{hits} in {found.took_ms:.1f} ms, from {rows:,} rows by {indexes}")
     for part in found.incomplete:
         out.note(f"incomplete: {part.detail}")
 
@@ -163,10 +166,11 @@ def _excerpt(text: str) -> str:
     return flat if len(flat) <= _EXCERPT else f"{flat[: _EXCERPT - 1]}…"
 
 
-def _identity(text: str) -> tuple[str, str]:
+def identity(text: str, where: str) -> tuple[str, str]:
+    """SYSTEM/ID, split at the first slash. Raises UsageError with `where` it was given."""
     system, slash, event_id = text.partition("/")
     if not (system and slash and event_id):
-        raise UsageError(f"--like: {text!r} must look like SYSTEM/ID")
+        raise UsageError(f"{where}: {text!r} must look like SYSTEM/ID")
     return system, event_id
 
 

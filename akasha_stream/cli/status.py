@@ -68,7 +68,7 @@ def _show(out: Output, status: Status) -> None:
         brokers = f"{broker.brokers} broker{'' if broker.brokers == 1 else 's'}"
         out.line(f"broker  {broker.bootstrap_servers}: {brokers}, cluster {broker.cluster_id or '-'}")
     else:
-        out.line(f"broker  {broker.error}")
+        out.line(f"broker  {broker.bootstrap_servers}: no answer")
     if status.topics:
         out.table(
             ("topic", "partitions", "records"),
@@ -79,7 +79,8 @@ def _show(out: Output, status: Status) -> None:
         rows = []
         for number, worker in enumerate(status.workers, start=1):
             bad = [name for name, component in worker.components.items() if not component.ok]
-            state = "no answer" if worker.error else "ready" if worker.ready else "not ready"
+            silent = "refused" if worker.refused else "no answer"
+            state = silent if worker.error else "ready" if worker.ready else "not ready"
             rows.append(
                 (
                     number,

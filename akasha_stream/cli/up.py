@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import structlog
 import typer
 
 from akasha_stream.cli.context import Output, output, settings
@@ -16,6 +18,10 @@ if TYPE_CHECKING:
     from akasha_stream.embedded.together import Servers
     from akasha_stream.settings import Settings
     from akasha_stream.worker import Worker
+
+log = structlog.get_logger(__name__)
+
+WATCH_S = 1.0
 
 
 def command(
@@ -94,6 +100,8 @@ class _Run:
 
                 servers, found = await self._start(stack)
                 storage = StorageSettings.local(found.hot.data_dir.parent / "objects")
+                watching = asyncio.create_task(watch_servers(servers), name="servers")
+                stack.callback(watching.cancel)
             await ensure_topics(found)
             await serve_worker(found, lambda worker: self._announce(worker, servers), storage)
 
@@ -148,6 +156,8 @@ class _Run:
         url = "" if worker.url == "http://127.0.0.1:8470" else f" --url {worker.url}"
         out.line(f"publish:  {prefix}akasha-stream publish FILE.parquet")
         out.line(f'search:   akasha-stream search "words"{url}')
+        redis = "" if servers is None or servers.redis_url in _USUAL_REDIS else f"REDIS_URL={servers.redis_url} "
+        out.line(f"status:   {prefix}{redis}akasha-stream status")
         out.line("stop:     Ctrl-C")
         if out.json:
             out.result(
@@ -166,7 +176,22 @@ class _Run:
             out.console.file.flush()
 
 
+async def watch_servers(servers: Servers) -> None:
+    """Say once of each server that it ended: to the worker it is only one that does not answer."""
+    running = list(servers.processes)
+    while running:
+        await asyncio.sleep(WATCH_S)
+        for server in [each for each in running if each.ending is not None]:
+            running.remove(server)
+            log.error(
+                f"{server.name} ended by itself",
+                ended_with=server.ending,
+                next="stop this with Ctrl-C, and start it again",
+            )
+
+
 _USUAL_BROKERS = {"localhost:9092", "127.0.0.1:9092"}
+_USUAL_REDIS = {"redis://localhost:6379/0", "redis://127.0.0.1:6379/0"}
 
 
 def data_home() -> Path:

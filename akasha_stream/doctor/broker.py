@@ -48,7 +48,8 @@ async def check_broker(found: Findings, settings: Settings) -> None:
         found.fail(
             "reachable",
             str(error),
-            "start Kafka, or set broker.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) to where it listens; "
+            "start Kafka, or set broker.bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) to where it listens "
+            "(where `akasha-stream up` started it, start that again); "
             "if it runs, its advertised.listeners must be an address that this machine reaches",
         )
 

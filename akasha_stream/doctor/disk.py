@@ -30,7 +30,9 @@ def check_disk(found: Findings, settings: Settings) -> None:
         found.fail(
             "writable",
             f"{existing}: {error.strerror}",
-            f"give the user {_user()} the right to write there, or set hot.data_dir to another folder",
+            f"give the user {_user()} the right to write there, or set hot.data_dir to another folder"
+            if existing.is_dir()
+            else "this is no folder: set hot.data_dir to another one, or move it away",
         )
         return
     found.ok("writable", str(folder) if existing == folder else f"{folder} is made in {existing}")

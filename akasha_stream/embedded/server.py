@@ -153,6 +153,12 @@ class ServerProcess(ABC):
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ending(self) -> str | None:
+        """How it ended by itself: `exit code 1`, `SIGKILL`; None while it runs, and after stop()."""
+        code = None if self._process is None else self._process.poll()
+        return None if code is None else _ending(code)
+
     def __enter__(self) -> Self:
         return self
 

@@ -30,6 +30,7 @@ class Servers:
     redis_url: str
     data_dir: Path | None
     """What survives them; None: nothing does."""
+    processes: tuple[ServerProcess, ...] = ()
 
     @property
     def overrides(self) -> dict[str, object]:
@@ -76,7 +77,7 @@ async def servers(kind: Kind, data_dir: Path | None = None, *, usual_ports: bool
     async with AsyncExitStack() as stack:
         valkey = await started(stack, start_valkey)
         broker = await started(stack, start_broker)
-        yield Servers(kind, broker.address, valkey.url, durable)
+        yield Servers(kind, broker.address, valkey.url, durable, (broker, valkey))
 
 
 def _usual(port: int) -> int:

@@ -195,7 +195,12 @@ class LagMeter:
                 self._before.pop(partition, None)
             else:
                 self._before[partition] = now
-        if unowned := [each.partition for each in lags if each.source == "none"]:
+        notes += [
+            f"worker {each.name} at {each.url} {each.error}" for each in workers.workers if each.error is not None
+        ]
+        # Those that did not answer have them too, by their last heartbeat.
+        owned = {partition for each in workers.workers for partition in each.owned}
+        if unowned := [each.partition for each in lags if each.source == "none" and each.partition not in owned]:
             notes.append(
                 f"partitions without a reader: {', '.join(map(str, unowned))}; start one: akasha-stream worker"
             )

@@ -38,6 +38,8 @@ class WorkerState:
     components: dict[str, ComponentHealth] = field(default_factory=dict)
     partitions: tuple[PartitionState, ...] = ()
     error: str | None = None
+    refused: bool = False
+    """It runs and answers, and not this caller: its API key is missing, wrong or for some systems only."""
 
     @property
     def name(self) -> str:
@@ -86,7 +88,7 @@ async def find_workers(settings: Settings, urls: Sequence[str] = ()) -> Workers:
         states = await asyncio.gather(
             *(_ask(client, url, entry, settings.topics.embeddings) for url, entry in by_url.items())
         )
-    if guessed and states[0].error is not None:
+    if guessed and states[0].error is not None and not states[0].refused:
         notes.append(f"no worker answers at {states[0].url}; name others with --url")
         states = []
     return Workers(tuple(states), tuple(notes))
@@ -117,7 +119,7 @@ async def _ask(client: httpx.AsyncClient, url: str, entry: Worker | None, topic:
     try:
         checked(partitions)
     except AccessError as error:
-        return WorkerState(url, entry, error=f"refuses: {error}")
+        return WorkerState(url, entry, error=f"refuses: {error}", refused=True)
     except AkashaError:
         pass  # said below
     try:

@@ -100,7 +100,7 @@ async def test_over_a_real_socket(app: FastAPI) -> None:
                 return len(sync.search(vector=[1.0] * 8, after=["0:0"], after_timeout_s=0).hits)
 
         assert await asyncio.to_thread(blocking) == 10
-        with pytest.raises(ServerStartError, match=f"can't listen on 127.0.0.1:{port}"):
+        with pytest.raises(ServerStartError, match=f"can't listen on 127.0.0.1:{port}: .*--port"):
             async with serve(app, "127.0.0.1", port):
                 pass
     async with AkashaClient(url) as client:

@@ -46,6 +46,8 @@ async def test_search_table_fits_80_columns(app: FastAPI, tmp_path: Path, capsys
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 80 for line in lines)
     assert "10 hits in" in lines[-1]
+    assert await _cli(app, "search", "--vector", str(path), "-k", "1") == 0
+    assert "1 hit in" in capsys.readouterr().out
 
 
 async def test_like(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,6 +68,8 @@ async def test_get(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     assert "odd" in out
     assert await _cli(app, "get", "s", "3", "--json") == 0
     assert json.loads(capsys.readouterr().out)["content"] == "content 3"
+    assert await _cli(app, "get", "s/3", "--json") == 0, "as tail and the hits write it"
+    assert json.loads(capsys.readouterr().out)["content"] == "content 3"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +77,9 @@ async def test_get(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["get", "s", "none"], 1, "no event 'none'"),
         (["search", "words"], 1, "akasha-stream[onnx]"),
-        (["search"], 2, "exactly one of vector, text and like"),
+        (["search"], 2, "one is needed, and only one"),
+        (["search", "words", "--like", "s/1"], 2, "one is needed, and only one"),
+        (["get", "3"], 2, "get: '3' must look like SYSTEM/ID"),
         (["search", "--like", "s"], 2, "must look like SYSTEM/ID"),
         (["search", "x", "--since", "yesterday"], 2, "is no time"),
         (["search", "--like", "s/1", "--as-of", "9:1"], 2, "as_of: 9:1 names partition 9"),

@@ -146,6 +146,8 @@ def test_topics_and_settings_that_differ() -> None:
         "retention.ms is 6, and was 5",
     ]
     assert [each.subject for each in found.of("note")] == ["hot.seal_rows"]
+    mine = content().model_copy(update={"settings": {"auth": {"key": "mine"}}})
+    assert compare(content(), mine).of("note") == [], "the caller's own key"
     (missing,) = compare(content(topic(0, 0)), content()).of("topics")
     assert "backup restore" in missing.detail
 

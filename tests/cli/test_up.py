@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
+from akasha_stream.cli.up import watch_servers
 from akasha_stream.client import SyncAkashaClient
 from akasha_stream.demo.sample import events, sample
 from akasha_stream.embedded import TansuServer
+from akasha_stream.embedded.together import Servers
+from akasha_stream.embedded.valkey import ValkeyServer
 from akasha_stream.publish.delivery import merge_tokens
 from akasha_stream.publish.sync import SyncPublisher
 from akasha_stream.settings import Settings
@@ -69,7 +75,9 @@ def test_up_says_what_runs_where_at_80_columns(tmp_path: Path) -> None:
         process.kill()
         process.wait()
     text = "\n".join(lines)
-    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:")))
+    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:", "status:")))
+    assert lines[-2].startswith("status:")
+    assert lines[-2].endswith("akasha-stream status")
     for word in ("search API", "http://127.0.0.1:", "Tansu", "Valkey", "akasha-stream publish", "removed at the end"):
         assert word in text
     assert "\x1b" not in text
@@ -117,6 +125,29 @@ def test_worker_without_a_broker_is_one_clear_error(tmp_path: Path) -> None:
     assert "error: " in err
     assert "127.0.0.1:1" in err
     assert "Traceback" not in err
+
+
+async def test_a_server_that_ends_by_itself_is_named_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("akasha_stream.cli.up.WATCH_S", 0.01)
+    server = await asyncio.to_thread(ValkeyServer.start)
+    try:
+        assert server.ending is None
+        os.kill(server.pid, signal.SIGKILL)
+        with capture_logs() as logged:
+            async with asyncio.timeout(20):
+                await watch_servers(Servers("embedded", "", server.url, None, (server,)))
+    finally:
+        await asyncio.to_thread(server.stop)
+    assert [(line["event"], line["ended_with"]) for line in logged] == [("valkey ended by itself", "SIGKILL")]
+    assert server.ending is None, "nobody is told of a server that was stopped"
+
+
+def test_a_data_directory_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    process = start("worker", "--data-dir", "file", "--port", "0", cwd=tmp_path)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, "")
+    assert "hot.data_dir: found file, which can't be written" in err
 
 
 def test_up_takes_one_broker(capsys: pytest.CaptureFixture[str]) -> None:

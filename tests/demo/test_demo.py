@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from akasha_stream.cli.demo import this_command
 from tests.cli.processes import descendants, left_of, start
 
 FIELDS = {
@@ -100,3 +101,17 @@ def test_on_apache_kafka(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     _check(figures)
     assert figures["broker"] == "kafka"
     assert err == ""
+
+
+def test_the_next_command_is_one_that_can_be_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / ".venv" / "bin" / "akasha-stream"
+    program.parent.mkdir(parents=True)
+    program.touch(mode=0o755)
+    monkeypatch.setattr("sys.executable", str(program.with_name("python")))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    assert this_command() == ".venv/bin/akasha-stream"
+    monkeypatch.chdir(program.parent.parent.parent.parent)
+    assert this_command().endswith(".venv/bin/akasha-stream")
+    monkeypatch.setenv("PATH", str(program.parent))
+    assert this_command() == "akasha-stream"

@@ -168,6 +168,7 @@ class TestDisk:
         found = Findings("disk")
         check_disk(found, Settings.load(overrides={"hot.data_dir": str(tmp_path / "file" / "data")}))
         assert [each.outcome for each in found.found] == ["fail"]
+        assert "no folder" in found.found[0].advice
 
     def test_which_file_system(self) -> None:
         mounts = "/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\nserver:/x /tmp/a\\040b nfs4 rw 0 0\nbad\n"

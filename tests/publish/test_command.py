@@ -143,6 +143,22 @@ async def test_killed_and_resumed(broker: Broker, topic: str, command: Command, 
     assert len(set(await read_ids(broker.bootstrap_servers, topic))) == 3_000
 
 
+async def test_bad_lines_are_published_once_mended(command: Command, tmp_path: Path) -> None:
+    events = [
+        {"event_id": str(n), "source_system": "s", "content": f"text {n}", "embedding": [0.5] * 384} for n in range(3)
+    ]
+    path = tmp_path / "events.jsonl"
+    short = {**events[1], "embedding": [0.5]}
+    path.write_text("".join(json.dumps(each) + "\n" for each in (events[0], short, events[2])))
+    code, _, err = await command.run(path)
+    assert code == 0
+    assert "mend them, and publish with --restart" in err
+    found = await command.result(path)
+    assert (found["published"], found["bad_rows"]) == (0, 0)
+    path.write_text("".join(json.dumps(each) + "\n" for each in events))
+    assert (await command.result(path, "--restart"))["published"] == 3
+
+
 async def test_errors_have_one_line_and_a_code(command: Command, tmp_path: Path, broker: Broker) -> None:
     path = write_parquet(tmp_path / "events.parquet", 3)
     for arguments, code, text in (

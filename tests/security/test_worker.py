@@ -95,6 +95,7 @@ async def test_workers_that_ask_for_keys(tansu: Broker, tmp_path: Path) -> None:
             auth = AuthSettings(key=None if shown is None else SecretStr(shown))
             workers = (await find_workers(stage.settings.model_copy(update={"auth": auth}), [one.url])).workers
             assert [each.error and each.error.split(":")[0] for each in workers] == errors
+            assert [each.refused for each in workers] == [error is not None for error in errors]
         seen = await until_stopped(one)
         assert 503 in seen, seen
         assert seen.index(503) < len(seen) - 1, seen  # it was answered for a while

@@ -99,7 +99,8 @@ class JsonlSource(Source):
         try:
             document = orjson.loads(text)
         except orjson.JSONDecodeError as error:
-            self.reject(place, f"{error}{'' if whole else ' (the last line, without an end: read again next time)'}")
+            end = "" if whole else " (the last line, without an end: read again next time)"
+            self.reject(place, f"no JSON: {error.msg} at character {error.pos}{end}")
             return None
         if not isinstance(document, dict):
             self.reject(place, "no JSON object")
