@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, time_ns
 
 import numpy as np
+import pyarrow as pa
 import structlog
 from aiokafka import ConsumerRecord
 from numpy.typing import NDArray
@@ -33,6 +36,8 @@ log = structlog.get_logger(__name__)
 FIRST_PAUSE_S = 0.2
 JOINED_BYTES = 4_194_304
 SMALL_BYTES = 1_048_576
+TRIM_AFTER_S = 1.0
+"""After the last large round: what a backlog's records and columns took is given back then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +125,7 @@ class Ingest:
         self._retry_max_s = retry_max_s
         self._turns = turns or Turns()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
+        self._trim: asyncio.TimerHandle | None = None
         self.totals = Totals()
 
     async def process(self, runs: Sequence[Run]) -> None:
@@ -181,6 +187,7 @@ class Ingest:
         small = sum(part.bytes for part in parts) <= SMALL_BYTES
         if not small:  # a backlog
             self._store.put_off_indexes()
+            self._trim_later()
         if self._turns.searching and small:
             # One after the other, which leaves a core to searches: side by side their p99 was half as long again, and
             # the batch took two thirds of the time.
@@ -307,7 +314,15 @@ class Ingest:
                     )
                 return result
 
+    def _trim_later(self) -> None:
+        if self._trim is not None:
+            self._trim.cancel()
+        loop = asyncio.get_running_loop()
+        self._trim = loop.call_later(TRIM_AFTER_S, loop.run_in_executor, None, release_free_memory)
+
     def close(self) -> None:
+        if self._trim is not None:
+            self._trim.cancel()
         self._threads.shutdown()
 
 
@@ -339,3 +354,13 @@ def joined(runs: Sequence[Run], next_offset: int) -> list[Run]:
 
 def _record(record: ConsumerRecord) -> Record:
     return Record(record.partition, record.offset, record.timestamp, record.key, record.value, record.headers)
+
+
+def release_free_memory() -> None:
+    """Give free memory back to the system: Arrow's, and what glibc keeps in the arena of each thread (malloc_trim(3)).
+
+    Elsewhere than with glibc Arrow's alone.
+    """
+    pa.default_memory_pool().release_unused()
+    with contextlib.suppress(AttributeError, OSError):
+        ctypes.CDLL(None).malloc_trim(0)

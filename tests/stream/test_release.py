@@ -1,0 +1,56 @@
+"""What a backlog took of memory is given back."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import subprocess
+import sys
+from typing import Any, cast
+
+import pytest
+
+from akasha_stream.stream import ingest
+from akasha_stream.stream.ingest import Ingest
+
+FREED = """
+import psutil
+from akasha_stream.stream.ingest import release_free_memory
+
+blocks = [bytes(2_000) for _ in range(100_000)]
+del blocks[:-1]  # the last one holds the end of the heap
+before = psutil.Process().memory_info().rss
+release_free_memory()
+print(before - psutil.Process().memory_info().rss)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc_trim is glibc's")
+def test_free_memory_goes_back_to_the_system() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], check=True, capture_output=True, text=True, timeout=60)
+    assert int(done.stdout) > 150e6
+
+
+async def test_once_after_the_last_large_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = 0
+
+    def release() -> None:
+        nonlocal released
+        released += 1
+
+    monkeypatch.setattr(ingest, "release_free_memory", release)
+    monkeypatch.setattr(ingest, "TRIM_AFTER_S", 0.05)
+    nothing = cast("Any", None)
+    taking = Ingest(nothing, nothing, nothing, on_applied=nothing, on_replaced=nothing, retry_max_s=1.0)
+    try:
+        for _ in range(3):
+            taking._trim_later()
+        async with asyncio.timeout(30):
+            while not released:
+                await asyncio.sleep(0.01)
+        assert released == 1
+        taking._trim_later()
+    finally:
+        taking.close()
+    await asyncio.sleep(0.3)
+    assert released == 1
