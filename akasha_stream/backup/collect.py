@@ -15,11 +15,13 @@ from akasha_stream.configuration.places import shipped
 from akasha_stream.configuration.show import redacted
 from akasha_stream.configuration.storage import LoadedStorage
 from akasha_stream.errors import ObjectNotFound, StorageUnavailable
+from akasha_stream.local import log as local
 from akasha_stream.operations.workers import find_workers
 from akasha_stream.settings import Settings
 from akasha_stream.storage.adapter import ObjectInfo
 from akasha_stream.storage.settings import TierName
 from akasha_stream.storage.tiers import StorageTiers
+from akasha_stream.tiers.folder import footers_folder
 from akasha_stream.tiers.forgotten import is_entry
 from akasha_stream.tiers.keys import SegmentKey, is_state
 from akasha_stream.tiers.segment_store import Place, SegmentStore
@@ -69,7 +71,7 @@ async def collect(
         await _objects(settings, storage, found, report)
     else:
         found.notes.append("tiers.enabled is false: what Kafka no longer has is on the workers' disks alone")
-    local_log = (settings.hot.data_dir / settings.topics.embeddings / "local").is_dir()
+    local_log = local.exists(settings)
     if local_log:
         found.notes.append(
             f"{settings.hot.data_dir} has writes of VectorEmbeddingStorage that are not in Kafka yet: start a worker "
@@ -160,7 +162,7 @@ async def _kafka(settings: Settings, urls: Sequence[str], found: _Found) -> None
 
 async def _objects(settings: Settings, storage: LoadedStorage, found: _Found, report: Report) -> None:
     async with StorageTiers(storage.settings) as tiers:
-        store = SegmentStore(tiers, cache_dir=settings.hot.data_dir / "tiers" / "footers")
+        store = SegmentStore(tiers, cache_dir=footers_folder(settings))
         await store.load()
         if store.unreachable:
             raise StorageUnavailable("; ".join(f"tier {tier}: {why}" for tier, why in store.unreachable.items()))

@@ -164,10 +164,11 @@ def catalog(ctx: typer.Context, json: Json = False) -> None:
     Nothing is lost by it: the footers are read again (one or two requests a segment).
     """
     from akasha_stream.cli.segments import fail_with, report
-    from akasha_stream.cli.stored import tier_store, tiers_folder
+    from akasha_stream.cli.stored import tier_store
+    from akasha_stream.tiers.folder import footers_folder
 
     configured, out = settings(ctx), output(json)
-    for file in (tiers_folder(configured) / "footers").glob("footers-*.json"):
+    for file in footers_folder(configured).glob("footers-*.json"):
         file.unlink(missing_ok=True)
 
     async def run() -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from akasha_stream.cli.times import parse_time
 from akasha_stream.errors import SettingsError, StorageUnavailable, UsageError
+from akasha_stream.tiers.folder import footers_folder, tiers_folder
 
 if TYPE_CHECKING:
     from akasha_stream.cli.context import Output
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from akasha_stream.tiers.catalog import Catalog
     from akasha_stream.tiers.segment_store import SegmentStore
     from akasha_stream.tiers.stored_segment import StoredSegment
-
-
-def tiers_folder(configured: Settings) -> Path:
-    """What this machine's worker keeps of the tiers: footers and the record of searches. All of it is derived."""
-    return configured.hot.data_dir / "tiers"
 
 
 @asynccontextmanager
@@ -39,7 +34,7 @@ async def tier_store(configured: Settings, *, topic: str | None, out: Output) ->
     if not storage.tiers:
         raise SettingsError("storage.tiers: no tier has a backend; name one in settings/akasha-storage.yml")
     async with StorageTiers(storage) as tiers:
-        store = SegmentStore(tiers, cache_dir=tiers_folder(configured) / "footers")
+        store = SegmentStore(tiers, cache_dir=footers_folder(configured))
         await store.load(topic)
         if len(store.unreachable) == len(store.configured):
             raise StorageUnavailable("; ".join(f"tier {tier}: {why}" for tier, why in store.unreachable.items()))

@@ -112,8 +112,7 @@ class ShardStore:
 
     def stored(self) -> list[int]:
         """Partitions that have a shard on disk, open or not."""
-        folders = [path for path in self.folder.iterdir() if path.is_dir() and path.name.isdecimal()]
-        return sorted(int(path.name) for path in folders)
+        return stored_partitions(self.folder)
 
     def replay_folder(self, partition: int) -> Path:
         """Where a partition's shard is made anew (replay/beside.py)."""
@@ -262,6 +261,11 @@ class ShardStore:
             ready = [w for w in self._waiters if w.partition == shard.partition and w.offset < shard.next_offset]
         for waiter in ready:
             waiter.wake()
+
+
+def stored_partitions(topic_folder: Path) -> list[int]:
+    """Ascending partitions that have a shard in a topic's folder."""
+    return sorted(int(path.name) for path in topic_folder.iterdir() if path.is_dir() and path.name.isdecimal())
 
 
 def finish_replacing(topic_folder: Path) -> None:

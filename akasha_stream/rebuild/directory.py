@@ -39,12 +39,13 @@ async def data_directory(settings: Settings) -> AsyncIterator[DataDirectory]:
         if settings.tiers.enabled:
             from akasha_stream.storage.tiers import StorageTiers
             from akasha_stream.tiers.bodies import SegmentBodies
+            from akasha_stream.tiers.folder import footers_folder
             from akasha_stream.tiers.forgotten import load_forgotten
             from akasha_stream.tiers.segment_store import SegmentStore
             from akasha_stream.tiers.tiering import load_storage_settings
 
             tiers = await open_.enter_async_context(StorageTiers(load_storage_settings()))
-            segments = SegmentStore(tiers, cache_dir=settings.hot.data_dir / "tiers" / "footers")
+            segments = SegmentStore(tiers, cache_dir=footers_folder(settings))
             await segments.load(topic)
             _must_be_whole(segments)
             ledger = await load_forgotten(segments)

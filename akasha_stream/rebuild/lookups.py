@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from akasha_stream.errors import LookupUnavailable, ServiceUnreachable, UsageError
 from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.hot.store import ShardStore, stored_partitions
 from akasha_stream.lookups.connection import connect, unavailable_as_lookup_error
 from akasha_stream.lookups.from_shards import ShardSource, watermark
 from akasha_stream.lookups.repair import Repair
@@ -26,7 +27,6 @@ from akasha_stream.settings import Settings
 if TYPE_CHECKING:
     from redis.asyncio import Redis
 
-    from akasha_stream.hot.store import ShardStore
 
 POLL_S = 0.1
 
@@ -112,7 +112,7 @@ def _stored(settings: Settings) -> set[int]:
     folder = settings.hot.data_dir / settings.topics.embeddings
     if not folder.is_dir():
         return set()
-    return {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
+    return set(stored_partitions(folder))
 
 
 async def _write(client: Redis, keys: Keys, store: ShardStore, partition: int) -> None:

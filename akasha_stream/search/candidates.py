@@ -177,29 +177,20 @@ class Candidates:
         notes: Sequence[str | None],
     ) -> list[Considered]:
         with span("search.rescore", rows=sum(len(rows) for rows in picked)):
-            return self._with_cosines(segments, kinds, picked, notes)
-
-    def _with_cosines(
-        self,
-        segments: Sequence[Segment],
-        kinds: Sequence[Kind],
-        picked: Sequence[NDArray[np.int64]],
-        notes: Sequence[str | None],
-    ) -> list[Considered]:
-        # The remote ones first, all at once: the local ones are quick.
-        remote = [(s.view, rows) for s, rows in zip(segments, picked, strict=True) if is_remote(s.view)]
-        cosines = iter(self._reads.cosines(remote, self._query.vector, self._query.code))
-        result = []
-        for segment, kind, rows, note in zip(segments, kinds, picked, notes, strict=True):
-            complete = len(rows) == segment.matching
-            if is_local(segment.view):
-                similarity = self._similarity(segment.view, rows)
-                result.append(Considered(kind, rows, _rounded(similarity), complete, note))
-            else:
-                found = next(cosines)
-                why = note if found.estimated is None else "archived: similarities are estimated from the bit codes"
-                result.append(Considered(kind, found.rows, _rounded(found.cosine), complete, why, found.estimated))
-        return result
+            # The remote ones first, all at once: the local ones are quick.
+            remote = [(s.view, rows) for s, rows in zip(segments, picked, strict=True) if is_remote(s.view)]
+            cosines = iter(self._reads.cosines(remote, self._query.vector, self._query.code))
+            result = []
+            for segment, kind, rows, note in zip(segments, kinds, picked, notes, strict=True):
+                complete = len(rows) == segment.matching
+                if is_local(segment.view):
+                    similarity = self._similarity(segment.view, rows)
+                    result.append(Considered(kind, rows, _rounded(similarity), complete, note))
+                else:
+                    found = next(cosines)
+                    why = note if found.estimated is None else "archived: similarities are estimated from the bit codes"
+                    result.append(Considered(kind, found.rows, _rounded(found.cosine), complete, why, found.estimated))
+            return result
 
     def _by_codes(self, segments: Sequence[Segment], wanted: int) -> list[NDArray[np.int64]]:
         """The rows with the `wanted` smallest Hamming distances over the segments together."""

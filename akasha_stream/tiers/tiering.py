@@ -25,6 +25,7 @@ from akasha_stream.tiers.adopt import adopt, fetch_stub, segments_of
 from akasha_stream.tiers.bodies import SegmentBodies
 from akasha_stream.tiers.body_cache import BodyCache
 from akasha_stream.tiers.compact import compact_logs
+from akasha_stream.tiers.folder import footers_folder, tiers_folder
 from akasha_stream.tiers.forgotten import Forgotten, load_forgotten, note_forgotten
 from akasha_stream.tiers.keys import LogId, SegmentKey
 from akasha_stream.tiers.run_policy import run_policy
@@ -51,14 +52,14 @@ class Tiering:
         """`stores` are closed with it. Raises ShardLocked where another process uses the data directory."""
         self._settings = settings
         self._topic = settings.topics.embeddings
-        folder = settings.hot.data_dir / "tiers"
+        folder = tiers_folder(settings)
         self._ledger = folder / "forgotten.json"
         self._forgot = asyncio.Event()
         """Set when a segment forgot a system: what was spilled before has to be rewritten."""
         policy = settings.tier_policy
         self.access = AccessRecord(policy.keep_searches, folder / "access.json")
         self._stores = stores
-        self.segments = SegmentStore(self._stores, cache_dir=folder / "footers")
+        self.segments = SegmentStore(self._stores, cache_dir=footers_folder(settings))
         cache = BodyCache(folder / "bodies", settings.tiers.cache_bytes) if settings.tiers.cache_bytes else None
         self.bodies = SegmentBodies(
             self.segments, cache, timeout_s=settings.tiers.timeout_s, on_answered=self.access.searched
