@@ -62,6 +62,9 @@ async def test_a_cache_that_is_too_small_changes_no_answer(cache_bytes: int, tmp
             response = await search(store)
             assert response.complete
             assert {(hit.event_id, hit.content) for hit in response.hits} == {(c.event_id, c.content) for c in CHANGES}
+        # An answer does not wait for the cache's files.
+        assert isinstance(store.bodies, SegmentBodies)
+        await asyncio.gather(*store.bodies._running)
         assert sum(path.stat().st_size for path in (tmp_path / "cache").iterdir()) <= cache_bytes
 
 
