@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any, cast
 import faust
 import uvloop
 from aiokafka import ConsumerRecord
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -176,18 +177,23 @@ class RunConsumer(driver.Consumer):
         app = cast("IngestApp", self.app)
         # Faust's recovery and its fetcher, which seeks back what it fetched too early, may both be here.
         async with self._seeking:
-            app.assignment_number += 1
-            try:
-                generation = app.group.generation()
-                offsets = await app.start_offsets(set(self.assignment()), self._member_id)
-                app.group.ready(generation, (tp.partition for tp in offsets))
-                if offsets:
-                    await self._thread.seek_wait(offsets)
-            except Exception as error:
-                # Faust may only log it and go on, with runs of an assignment that the agent then drops.
-                await app.crash(error)
-                raise
-            return offsets
+            while True:
+                app.assignment_number += 1
+                assigned = set(self.assignment())
+                try:
+                    generation = app.group.generation()
+                    offsets = await app.start_offsets(assigned, self._member_id)
+                    app.group.ready(generation, (tp.partition for tp in offsets))
+                    if offsets:
+                        await self._thread.seek_wait(offsets)
+                except Exception as error:
+                    # While the shards were opened, the group may have taken a partition again.
+                    if isinstance(error, IllegalStateError) and set(self.assignment()) != assigned:
+                        continue
+                    # Faust may only log it and go on, with runs of an assignment that the agent then drops.
+                    await app.crash(error)
+                    raise
+                return offsets
 
     async def _wait_next_records(self, timeout: float) -> Any:
         if self.flow_active and not self._get_active_partitions():
