@@ -377,8 +377,8 @@ def _lengths(column: Any) -> NDArray[np.int64]:
     """Bytes of each value, 0 for a null."""
     if column.type == pa.string_view():
         column.validate()
-        views = np.frombuffer(column.buffers()[1], np.int32)
-        lengths = views[: 4 * (column.offset + len(column))].reshape(-1, 4)[column.offset :, 0].astype(np.int64)
+        views = np.frombuffer(column.buffers()[1], np.int32, count=4 * (column.offset + len(column)))
+        lengths = views.reshape(-1, 4)[column.offset :, 0].astype(np.int64)
         return np.maximum(lengths, 0)
     return cast("NDArray[np.int64]", pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)).astype(
         np.int64
