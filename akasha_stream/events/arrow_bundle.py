@@ -332,16 +332,21 @@ def _type_problem(name: str, given: pa.DataType) -> str | None:
             item = cast("pa.ListType[Any]", given).value_type
             if kinds.is_floating(item):
                 return None
-        return f"is {given}, wanted is a list of floats"
+        return f"is {_type_name(given)}, wanted is a list of floats"
     if name == "created_at":
         if not kinds.is_timestamp(given):
-            return f"is {given}, wanted is a timestamp with a time zone"
+            return f"is {_type_name(given)}, wanted is a timestamp with a time zone"
         return None if given.tz else "is a timestamp without a time zone"
     if kinds.is_null(given) and name not in REQUIRED:
         return None
     if kinds.is_dictionary(given):
         given = cast("pa.DictionaryType[Any, Any]", given).value_type
-    return None if given in _STRING_TYPES else f"is {given}, wanted is utf8"
+    return None if given in _STRING_TYPES else f"is {_type_name(given)}, wanted is utf8"
+
+
+def _type_name(given: pa.DataType) -> str:
+    """In short, and printable: names of fields inside of it are anyone's."""
+    return ascii(str(given))[1:-1][:80]
 
 
 def _utf8(column: pa.Array[Any], max_bytes: int) -> tuple[pa.Array[Any], NDArray[np.int64]]:

@@ -16,7 +16,7 @@ from akasha_stream.events.forget import FORGET_TYPE
 from akasha_stream.events.reasons import REASONS
 from akasha_stream.events.records import Decoded, Record
 from tests.events.conversions import arrow_record, json_record
-from tests.fuzz.arrow_bundles import SOUND, SYSTEM
+from tests.fuzz.arrow_bundles import SOUND, SYSTEM, ipc, pa, sound_columns
 from tests.fuzz.cases import LIMITS, NOW_MS, VARIANTS, case
 from tests.fuzz.running import run, run_apart
 
@@ -105,3 +105,12 @@ def test_a_control_message_is_quoted_in_short(version: str) -> None:
     [letter] = Decoder(LIMITS, None).decode([message]).dead
     assert letter.reason == "forget_invalid"
     assert len(letter.detail) < 300
+
+
+def test_a_type_of_anyones_words_is_named_in_short() -> None:
+    named = pa.struct([pa.field("\x1b[2J" + "x" * 5_000, pa.int8())])
+    columns = sound_columns(4) | {"content": pa.nulls(4, named)}
+    [letter] = Decoder(LIMITS, None).decode([arrow_record(ipc(list(columns), list(columns.values())))]).dead
+    assert letter.reason == "arrow_schema"
+    assert letter.detail.isprintable()
+    assert len(letter.detail) < 200
