@@ -97,7 +97,8 @@ def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None)
          "none; in quotes it is text"),
         (f"hot: {{seal_rows: -0x{'f' * 5_000}}}", "akasha-stream.yml:1: hot.seal_rows: found a huge number; allowed: a "
          "whole number ≥ 100"),
-        ('"a\\nb": 1', "akasha-stream.yml:1: 'a\\nb': no such key; allowed: environment, " ),
+        ('windows: {"a\\nb": 1}', "akasha-stream.yml:1: windows.'a\\nb': no such key; allowed: size_s, "
+         "allowed_lateness_s"),
     ],
 )  # fmt: skip
 def test_one_line(tmp_path: Path, text: str, wanted: str) -> None:
