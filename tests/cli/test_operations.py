@@ -20,6 +20,7 @@ from akasha_stream.embedded import Broker, ValkeyServer
 from tests.cli.processes import start
 from tests.cli.running import Ran
 from tests.cli.running import run as run_command
+from tests.docs.commands import commands
 from tests.worker.model import Maker
 from tests.worker.stage import Stage
 
@@ -180,6 +181,36 @@ def test_watch_looks_again_until_ctrl_c(cluster: Cluster, tmp_path: Path) -> Non
         process.kill()
     assert [look["totals"]["read_per_s"] for look in looks] == [None, 0.0]
     assert (process.returncode, err) == (exits.INTERRUPTED, "")
+
+
+def test_the_pages_commands_run(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of README.md, docs/operating.md and docs/searching.md as they stand there, on what this cluster has."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("vector.json", "query.json"):
+        (tmp_path / name).write_text(json.dumps([1.0] * 384))
+    (worker,) = cluster.run(capsys, "status", "--json").json["workers"]
+    letters = iter([each["letter"] for each in cluster.run(capsys, "dlq", "list", "--json").json["letters"]] * 9)
+    _, stored = cluster.stage.model.log[0]
+    ran = 0
+    for command in commands():
+        asked = re.fullmatch(r"akasha-stream (status|lag|tail|dlq|doctor|get|search --).*", command.text)
+        if asked is None or command.page not in {"README.md", "operating.md", "searching.md"}:
+            continue
+        words = [next(letters) if re.fullmatch(r"0:1\d", word) else word for word in command.words[1:]]
+        words = [re.sub(r"session-buddy-\d+/.+", f"{stored.source_system}/{stored.event_id}", word) for word in words]
+        words = ["0:1" if word == "0:1042" else word for word in words]
+        if words[:2] in (["dlq", "requeue"], ["dlq", "purge"]):
+            words.append("--dry-run")  # the tests below do it, and look at what became of it
+        elif words[0] == "tail" and "--no-follow" not in words:
+            words.append("--no-follow")  # there may be fewer than it waits for
+        elif words[0] in {"get", "search"}:
+            words += ["--url", worker["url"]]
+        done = cluster.run(capsys, *words)
+        assert done.code == 0, (command, done.err)
+        ran += 1
+    assert ran >= 17
 
 
 def test_dead_letters_are_listed_shown_requeued_and_purged(
