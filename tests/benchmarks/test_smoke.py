@@ -134,3 +134,11 @@ def test_scale() -> None:
     result = benchmark("scale", "--events", "2560", "--systems", "10")
     for figure in ("one_events_per_s", "two_events_per_s", "speedup", "cpu_ratio"):
         assert result[figure] > 0, figure
+
+
+def test_near_dedupe() -> None:
+    result = benchmark("near_dedupe", "--events", "200", "--systems", "1", "--thresholds", "0.9")
+    assert result["off_copies_dropped"] == result["off_originals_dropped"] == 0
+    assert result["0.9_copies_dropped"] > 0.9
+    assert 0 <= result["0.9_originals_dropped"] < 0.5
+    assert result["0.9_cpu_us_per_event"] > 0
