@@ -69,12 +69,18 @@ class ParquetSource(Source):
                     if after > begin and left > 0:
                         part = batch.slice(begin - row, min(after - begin, left))
                         left -= part.num_rows
-                        yield self._chunk(pa.Table.from_batches([part]), begin)
+                        for at in range(0, part.num_rows, step := self._step(part)):
+                            yield self._chunk(pa.Table.from_batches([part.slice(at, step)]), begin + at)
                     row = after
             except (OSError, pa.ArrowInvalid) as error:
                 raise SourceError(f"{self._path}: row group {group}: {error}") from error
             if left <= 0:
                 return
+
+    def _step(self, part: pa.RecordBatch) -> int:
+        """Rows of a chunk: fewer where embeddings have to be made."""
+        name = self._chosen.get("embedding")
+        return self.options.embed_rows if name is None or part.column(name).null_count else part.num_rows
 
     def _chunk(self, table: pa.Table, first: int) -> Chunk:
         where = str(self._path)
