@@ -14,6 +14,7 @@ import typer
 
 from akasha_stream.cli.context import Output, loaded, output, quiet_libraries
 from akasha_stream.cli.exits import FAILED
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath
@@ -96,7 +97,7 @@ def verify(
 
     backup, comparison = asyncio.run(run())
     _show_comparison(out, backup, comparison)
-    out.result({"ok": comparison.ok, "created_at": backup.created_at.isoformat(), **asdict(comparison)})
+    out.result({"ok": comparison.ok, "created_at": rfc3339(backup.created_at), **asdict(comparison)})
     if comparison.of("lost") or comparison.of("damaged"):
         raise typer.Exit(FAILED)
     if topics := comparison.of("topics"):
@@ -271,7 +272,7 @@ def _plain_content(content: Content) -> dict[str, object]:
 
 
 def _show_comparison(out: Output, backup: Backup, found: Comparison) -> None:
-    out.line(f"backup of {backup.created_at.isoformat(timespec='seconds')}, release {backup.version}")
+    out.line(f"backup of {rfc3339(backup.created_at, 'seconds')}, release {backup.version}")
     out.table(
         ("segments", "same", "moved", "rewritten", "missing", "changed", "added since"),
         [("", found.same, found.moved, found.rewritten, found.missing, found.changed, found.added)],

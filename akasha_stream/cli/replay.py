@@ -14,6 +14,7 @@ from akasha_stream.cli.exits import FAILED, INTERRUPTED
 from akasha_stream.cli.key import Key
 from akasha_stream.cli.places import PLACES, parse_place
 from akasha_stream.errors import UsageError
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from akasha_stream.hot.segment_tables import Incarnation
@@ -189,7 +190,7 @@ def _show_states(out: Output, states: Sequence[ReplayState]) -> None:
 def _time(milliseconds: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(milliseconds / 1000, UTC), "seconds")
 
 
 def _plain(states: Sequence[ReplayState]) -> dict[str, object]:

@@ -12,6 +12,7 @@ from akasha_stream.cli.progress import progress_bar
 from akasha_stream.cli.stored import choose, tier_store
 from akasha_stream.cli.tier_options import DryRun, Json, Names, Since, System, Until
 from akasha_stream.errors import StorageError, UsageError
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from akasha_stream.tiers.restore import Restoring
@@ -98,7 +99,7 @@ def _report_restore(out: Output, states: list[Restoring], *, asked: bool) -> Non
                     "bytes": each.archived.size,
                     "state": None if each.state is None else each.state.status,
                     "readable": each.state is not None and each.state.readable,
-                    "expires": each.state.expires.isoformat() if each.state and each.state.expires else None,
+                    "expires": rfc3339(each.state.expires) if each.state and each.state.expires else None,
                     "takes": each.takes,
                     "error": each.error or None,
                 }
