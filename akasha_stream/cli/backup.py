@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, loaded, output, quiet_libraries
 from akasha_stream.cli.exits import FAILED
 from akasha_stream.times import rfc3339
@@ -130,16 +131,17 @@ def restore(  # noqa: PLR0917  Typer's parameters are options
     from akasha_stream.topics.admin import drift
 
     found, out = _loaded(ctx), output(json)
-    backup, written, changes, partitions, notes = asyncio.run(
-        _restore(
-            found,
-            place,
-            None if files_to is None else Path(files_to),
-            topics=topics,
-            replication_factor=replication_factor,
-            dry_run=dry_run,
+    with audited(found.settings, "backup restore", dry_run=dry_run, backup=place, files_to=files_to, topics=topics):
+        backup, written, changes, partitions, notes = asyncio.run(
+            _restore(
+                found,
+                place,
+                None if files_to is None else Path(files_to),
+                topics=topics,
+                replication_factor=replication_factor,
+                dry_run=dry_run,
+            )
         )
-    )
     done = "would be " if dry_run else ""
     for path in written:
         out.line(f"{path}: {done}written")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, operator_settings, output
 from akasha_stream.cli.exits import FAILED, INTERRUPTED
 from akasha_stream.cli.key import Key
@@ -87,7 +88,8 @@ def run(  # noqa: PLR0917  Typer's parameters are options
     found, out = operator_settings(ctx), output(json)
     try:
         if into is None:
-            asyncio.run(_live(found, out, wanted, url or (), dry_run=dry_run, rate=rate))
+            with audited(found, "replay", dry_run=dry_run, asked=asked, system=system):
+                asyncio.run(_live(found, out, wanted, url or (), dry_run=dry_run, rate=rate))
         else:
             asyncio.run(_into(found, out, wanted, asked, into, embed=embed, rate=rate))
     except KeyboardInterrupt:
@@ -266,7 +268,8 @@ def _act(ctx: typer.Context, what: str, partitions: Sequence[int], urls: Sequenc
             under_way = [state.partition for state in await shards.states() if not state.final]
             return [await shards.act(each, what) for each in partitions or under_way]
 
-    states = asyncio.run(act())
+    with audited(found, f"replay {what}", partitions=list(partitions)):
+        states = asyncio.run(act())
     _show_states(out, states)
     out.result(_plain(states))
 
