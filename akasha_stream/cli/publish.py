@@ -59,6 +59,9 @@ def command(  # noqa: PLR0917  Typer's parameters are options
             help="Make embeddings for rows without one, or leave these out.  [default: make them, with an embedder]",
         ),
     ] = None,
+    content_ids: Annotated[
+        bool, typer.Option("--content-ids", help="JSON lines: make an id of the content for lines that have none.")
+    ] = False,
     deletes: Annotated[bool, typer.Option("--deletes", help="Session-Buddy: publish that rows are gone.")] = False,
     duckdb_python: Annotated[
         str | None,
@@ -84,6 +87,7 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         chunk_rows=CHUNK_ROWS if rate is None else max(1, min(CHUNK_ROWS, int(rate / 10))),
         max_rows=limit,
         deletes=deletes,
+        content_ids=content_ids,
         duckdb_python=duckdb_python,
     )
     task = _Task(
@@ -280,7 +284,7 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
     verb = "would be published" if task.dry_run else "published"
     rows: list[tuple[str, str]] = [
         (verb, f"{progress.published:,}"),
-        ("published before", f"{source.skipped:,}"),
+        ("read before", f"{source.skipped:,}"),
         ("embedded here", f"{source.embedded:,}"),
         ("without embedding", f"{source.without_embedding.count:,}"),
         ("bad rows", f"{source.bad.count:,}"),
@@ -304,6 +308,8 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
             out.line(f"{title}: … and {rejects.count - len(rejects.places):,} more")
     if source.without_embedding.count and not source.options.embed and task.refused:
         out.note(f"nothing makes the embeddings that rows lack: {EMBEDDER}; or leave them out with --no-embed")
+    if source.left_out_before:
+        out.note(f"{source.left_out_before:,} of those read before were left out: once mended, publish with --restart")
     if task.refused and source.kind != "session-buddy" and task.path is not None and not task.dry_run:
         out.note("the next run does not read these rows again: mend them, and publish with --restart")
     for note in source.notes:
@@ -320,6 +326,7 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
             "read": progress.read,
             "published": progress.published,
             "skipped": source.skipped,
+            "left_out_before": source.left_out_before,
             "embedded": source.embedded,
             "refused": task.refused,
             "without_embedding": source.without_embedding.count,

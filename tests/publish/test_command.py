@@ -84,7 +84,7 @@ async def test_a_file_is_published_once(broker: Broker, topic: str, command: Com
     assert first["bundles"] >= 16
     code, out, _ = await command.run(path)
     assert code == 0
-    assert "published before   1,000" in out
+    assert "read before        1,000" in out
     ids = await read_ids(broker.bootstrap_servers, topic)
     assert len(ids) == 1_000
     assert max(Counter(ids).values()) == 1
@@ -156,7 +156,7 @@ async def test_bad_lines_are_published_once_mended(command: Command, tmp_path: P
     assert code == 6
     assert "mend them, and publish with --restart" in err
     found = await command.result(path)
-    assert (found["published"], found["bad_rows"]) == (0, 0)
+    assert (found["published"], found["bad_rows"], found["left_out_before"]) == (0, 0, 1)
     path.write_text("".join(json.dumps(each) + "\n" for each in events))
     assert (await command.result(path, "--restart"))["published"] == 3
 

@@ -331,6 +331,22 @@ class TestEmbeddings:
             "line 4: no embedding, and no content to make one of",
         ]
 
+    def test_of_no_row_that_is_refused_anyway(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"source_system": "s", "content": "words"}\n')
+        asked: list[str] = []
+        source = opened(path, replace(OPTIONS, embed=embedding(asked)))
+        assert read(source) == []
+        assert source.bad.places == ["line 1: event_id is absent or null (field_missing)"]
+        assert source.notes[0].endswith("or make one of the content with --content-ids")
+        assert asked == []
+        again = opened(path)
+        assert (read(again), again.skipped, again.left_out_before) == ([], 1, 1)
+        twice = [
+            read(opened(path, replace(OPTIONS, embed=embedding([]), content_ids=True), restart=True))[0] for _ in "ab"
+        ]
+        assert twice[0] == twice[1]
+
     def test_of_parquet_without_the_column(self, tmp_path: Path) -> None:
         path = tmp_path / "a.parquet"
         pq.write_table(table_of(make_events(5)).drop_columns(["embedding"]), path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-
-from akasha_stream.publish.tables import WireRows
 
 EMBED_ROWS = 256
 """A chunk has at most so many rows without an embedding: a text takes some 10 ms, and Ctrl-C waits for the chunk."""
@@ -26,17 +24,17 @@ class Embedding:
     """Texts → (n, dimensions). Called in the thread that reads the source. Raises EmbedderFailed."""
 
 
-def embedded(wire: WireRows, models: Any, embed: Embedding | None) -> tuple[Any, int, dict[int, str]]:
+def embedded(
+    rows: Any, without: Iterable[int], models: Any, embed: Embedding | None
+) -> tuple[Any, int, dict[int, str]]:
     """The rows, with the embeddings that they lacked; how many were made; and of those that still lack one, why.
 
+    without: the rows that lack nothing else.
     models: (n,) what the rows themselves say of their model; None: nothing. What is made names the embedder's.
     """
-    rows = wire.rows
-    deletes: Any = pc.equal(rows.column("op"), pa.scalar("delete"))
-    given = _mask(rows.column("embedding").is_valid())
     texts: dict[int, str] = {}
     lacking: dict[int, str] = {}
-    for row in np.flatnonzero(~given & ~wire.misfits & ~_mask(deletes)).tolist():
+    for row in without:
         content = rows.column("content")[row].as_py()
         model = None if models is None else models[row].as_py()
         if embed is None:
@@ -49,6 +47,7 @@ def embedded(wire: WireRows, models: Any, embed: Embedding | None) -> tuple[Any,
             texts[row] = content
     if embed is None or not texts:
         return rows, 0, lacking
+    given = _mask(rows.column("embedding").is_valid())
     made = np.zeros(rows.num_rows, np.bool_)
     made[list(texts)] = True
     at = rows.schema.get_field_index("embedding")

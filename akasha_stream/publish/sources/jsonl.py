@@ -21,6 +21,12 @@ from akasha_stream.publish.sources.source import Chunk, NumberedPlaces, Options,
 EDGE = 4_096
 """Bytes at the start of the file, and before the checkpoint, by which the file is recognised."""
 
+_ADVICE = {
+    "event_id": "lines without event_id: name theirs with --column event_id=NAME, or make one of the content with "
+    "--content-ids",
+    "source_system": "lines without source_system: name theirs with --source-system NAME",
+}
+
 
 class _Bad(Exception):
     """A line that is no event, and why."""
@@ -52,6 +58,7 @@ class JsonlSource(Source):
             if saved.get("edges") == self._edges(int(saved["offset"])):
                 self._offset, self._line = int(saved["offset"]), int(saved["line"])
                 self.skipped = self._line
+                self.left_out_before = int(saved.get("left_out", 0))
             else:
                 self.notes.append(f"{self._where} is another file than the one published before: from its start")
         if path is not None:
@@ -122,8 +129,13 @@ class JsonlSource(Source):
         fields = {ours: document.get(names.get(ours, ours)) for ours in OURS}
         if fields["event_id"] is None and "event_id" not in names:
             fields["event_id"] = document.get("id")
+        if fields["event_id"] is None and self.options.content_ids and isinstance(fields["content"], str):
+            fields["event_id"] = hashlib.sha256(fields["content"].encode()).hexdigest()[:32]
         if fields["source_system"] is None:
             fields["source_system"] = self.options.source_system
+        for name in ("event_id", "source_system"):
+            if fields[name] is None and (advice := _ADVICE[name]) not in self.notes:
+                self.notes.append(advice)
         return self._typed(fields)
 
     def _typed(self, fields: dict[str, Any]) -> dict[str, Any]:
@@ -175,7 +187,8 @@ class JsonlSource(Source):
         if self._checkpoint is not None:
             edges = self._edges(self._offset)
             place = {"offset": self._offset, "line": self._line}
-            self._checkpoint.save({"edges": edges, **place, "path": self._where, "token": token})
+            about = {"path": self._where, "token": token, "left_out": self.left_out}
+            self._checkpoint.save({"edges": edges, **place, **about})
 
     def close(self) -> None:
         if self._file is not sys.stdin.buffer:

@@ -37,6 +37,7 @@ class ParquetSource(Source):
         if saved is not None:
             if saved.get("file") == self._identity:
                 self._row = self.skipped = int(saved["row"])
+                self.left_out_before = int(saved.get("left_out", 0))
             else:
                 self.notes.append(f"{path.name} is another file than the one published before: from its start")
         self.total = self._file.metadata.num_rows - self._row
@@ -93,7 +94,8 @@ class ParquetSource(Source):
 
     def save(self, token: str) -> None:
         if self._checkpoint is not None:
-            self._checkpoint.save({"file": self._identity, "row": self._row, "path": str(self._path), "token": token})
+            about = {"path": str(self._path), "token": token, "left_out": self.left_out}
+            self._checkpoint.save({"file": self._identity, "row": self._row, **about})
 
     def close(self) -> None:
         self._file.close()

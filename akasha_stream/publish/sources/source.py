@@ -37,6 +37,8 @@ class Options:
     """Read so many rows of those not yet published."""
     deletes: bool = False
     """Session-Buddy: publish deletes for rows that are gone."""
+    content_ids: bool = False
+    """JSON lines: one without an id gets one of its content."""
     duckdb_python: str | None = None
     """Session-Buddy: an interpreter whose DuckDB reads the file, where ours does not."""
     embed: Embedding | None = None
@@ -88,7 +90,9 @@ class Source(ABC):
         self.embedded = 0
         """Rows whose embedding was made here."""
         self.skipped = 0
-        """Rows that an earlier run published."""
+        """Rows that an earlier run read."""
+        self.left_out_before = 0
+        """Of these, those that it refused."""
         self.notes: list[str] = []
 
     @abstractmethod
@@ -104,6 +108,11 @@ class Source(ABC):
 
     @abstractmethod
     def close(self) -> None: ...
+
+    @property
+    def left_out(self) -> int:
+        """Of the rows that are not read again: for the checkpoint, so that the next run can tell."""
+        return self.left_out_before + self.bad.count + self.without_embedding.count
 
     def reject(self, place: str, why: str) -> None:
         if self.options.strict:
@@ -129,21 +138,26 @@ class Source(ABC):
             wire = to_wire(table, self.options.limits.dimensions)
         except ValidationError as error:
             raise SourceError(f"{places.whole}: {error}") from error
-        models = table.column("model") if "model" in table.column_names else None
-        rows, made, lacking = embedded(wire, models, self.options.embed)
-        self.embedded += made
+        rows: pa.RecordBatch = wire.rows
+        faults = bad_rows(wire, self.options.limits)
+        lacking: dict[int, str] = {}
+        # Of each row the first fault: those that lack their embedding have what comes before it.
+        if without := [fault.row for fault in faults if fault.detail.startswith("embedding is absent")]:
+            models = table.column("model") if "model" in table.column_names else None
+            rows, made, lacking = embedded(rows, without, models, self.options.embed)
+            self.embedded += made
+            faults = bad_rows(WireRows(rows, wire.misfits), self.options.limits)
         refusals = [(row, self.reject, place, why) for row, place, why in unread]
         keep = np.ones(rows.num_rows, dtype=np.bool_)
-        for fault in bad_rows(WireRows(rows, wire.misfits), self.options.limits):
+        for fault in faults:
             keep[fault.row] = False
             refuse, why = self.reject, f"{fault.detail} ({fault.reason})"
-            if fault.row in lacking and fault.reason == "field_missing":
+            if fault.row in lacking:
                 refuse, why = self.lack, lacking[fault.row]
             refusals.append((fault.row, refuse, places.of(fault.row), why))
         for _, refuse, place, why in sorted(refusals, key=lambda each: each[0]):
             refuse(place, why)
-        good: pa.RecordBatch = rows if keep.all() else rows.filter(pa.array(keep))
-        return good
+        return rows if keep.all() else rows.filter(pa.array(keep))
 
 
 class Places(ABC):
