@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +55,7 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         store = configured.tiers.enabled
         if not store:
             out.note("tiers.enabled is false: the object stores are not looked at; --store does it all the same")
-    with nullcontext() if dry_run else audited(configured, "forget", system=system):
+    with audited(configured, "forget", dry_run=dry_run, system=system):
         done = asyncio.run(
             _forget(configured, system, dry_run=dry_run, broker=broker, store=store, urls=url or (), wait_s=wait_s)
         )

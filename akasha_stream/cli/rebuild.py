@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, operator_settings, output, settings
 from akasha_stream.errors import UsageError
 
@@ -43,7 +44,9 @@ def shard(
       akasha-stream rebuild shard 3
     """
     configured, out = operator_settings(ctx), output(json)
-    found = asyncio.run(_shards(configured, sorted(set(partitions)), dry_run=dry_run, accept_loss=accept_loss))
+    chosen = sorted(set(partitions))
+    with audited(configured, "rebuild shard", dry_run=dry_run, partitions=chosen, accept_loss=accept_loss):
+        found = asyncio.run(_shards(configured, chosen, dry_run=dry_run, accept_loss=accept_loss))
     from dataclasses import asdict
 
     _show_shards(out, found)
@@ -139,7 +142,7 @@ def lookups(
     from akasha_stream.rebuild.lookups import rebuild_lookups
 
     configured, out = operator_settings(ctx), output(json)
-    with ProgressBar() as bar:
+    with audited(configured, "rebuild lookups", partitions=partition), ProgressBar() as bar:
         tables = asyncio.run(
             rebuild_lookups(
                 configured,
@@ -168,11 +171,13 @@ def catalog(ctx: typer.Context, json: Json = False) -> None:
     from akasha_stream.tiers.folder import footers_folder
 
     configured, out = settings(ctx), output(json)
-    for file in footers_folder(configured).glob("footers-*.json"):
-        file.unlink(missing_ok=True)
 
     async def run() -> list[str]:
         async with tier_store(configured, topic=None, out=out) as store:
             return report(out, store, {})
 
-    fail_with(asyncio.run(run()))
+    with audited(configured, "rebuild catalog"):
+        for file in footers_folder(configured).glob("footers-*.json"):
+            file.unlink(missing_ok=True)
+        problems = asyncio.run(run())
+    fail_with(problems)
