@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -85,6 +85,10 @@ class Window:
             max(self.last_offset, other.last_offset),
             self.total + other.total,
         )
+
+    def alone(self) -> Window:
+        """With a sum of its own. A batch's sums are rows of one array, which each of them keeps as a whole."""
+        return replace(self, total=self.total.copy())
 
     def pack(self) -> bytes:
         header = _HEADER.pack(

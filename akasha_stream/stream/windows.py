@@ -302,7 +302,7 @@ class Windows:
         for key, window in batch.items():
             if key not in ended:
                 before = None if key in gone else self._open.get(key.system, {}).get(key.window_start)
-                changed[key] = window if before is None else before.merged(window)
+                changed[key] = window.alone() if before is None else before.merged(window)
         return WindowDelta(
             windows=[WindowRow(key.system, key.window_start, window.pack()) for key, window in changed.items()],
             removed=sorted(gone - changed.keys()),
