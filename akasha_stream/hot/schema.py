@@ -147,14 +147,14 @@ def remove_growing(folder: Path, name: SegmentName) -> None:
 
 BLOCK_BYTES = 131_072
 """Of a growing file. A transaction holds two blocks of nearly every column at once, whatever it inserts: with DuckDB's
-own 262,144 a file needs 16 MB, with this 10."""
-MEMORY_LIMIT_MB = 14
+own 262,144 a file needs 16 MB, with this 9."""
+MEMORY_LIMIT_MB = 12
 """What a growing file's DuckDB may keep in memory, for transactions of SMALL_BYTES: less takes more CPU, 10 half as
 much again. A worker has such a file for each partition."""
 LARGER_BLOCKS_MB = 24
 """The same for a file with blocks of DuckDB's own size, which earlier versions made."""
 SMALL_BYTES = 1_048_576
-INDEXED_ROWS = 40_000
+INDEXED_ROWS = 30_000
 """Entries of the primary key's index that take a megabyte; it never leaves memory."""
 
 

@@ -38,7 +38,7 @@ JOINED_BYTES = 4_194_304
 SMALL_BYTES = 1_048_576
 TRIM_AFTER_S = 1.0
 """After the last large round: what a backlog's records and columns took is given back then."""
-TRIM_BYTES = 33_554_432
+TRIM_BYTES = 16_777_216
 """… and after small rounds of so many bytes together: glibc keeps a tenth of a worker's memory between rows."""
 
 

@@ -85,4 +85,4 @@ def test_the_limit_grows_with_the_transaction_and_the_index() -> None:
     assert memory_limit_mb(MEMORY_LIMIT_MB, 0, 1_000_000) == MEMORY_LIMIT_MB
     assert memory_limit_mb(MEMORY_LIMIT_MB, 0, 8_000_000) == 32
     assert memory_limit_mb(MEMORY_LIMIT_MB, 0, 20_000_000) == 56
-    assert memory_limit_mb(MEMORY_LIMIT_MB, 400_000, 1_000) == MEMORY_LIMIT_MB + 10
+    assert memory_limit_mb(MEMORY_LIMIT_MB, 300_000, 1_000) == MEMORY_LIMIT_MB + 10
