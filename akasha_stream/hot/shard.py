@@ -412,7 +412,7 @@ class Shard:
         if file is None:
             raise ShardWriteError(f"shard {self.partition} of {self.topic} has no open file")
         try:
-            with file.transaction():
+            with file.transaction(sum(table.nbytes for table in tables.values() if table is not None)):
                 for name, table in tables.items():
                     if table is not None and table.num_rows:
                         file.insert(name, table)
