@@ -115,7 +115,6 @@ async def _forget(
 
 async def _tell_workers(configured: Settings, system: str) -> tuple[dict[int, int], dict[LogId, int]]:
     from akasha_stream.events.forget import Forget
-    from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.publish.forget import publish_forget
     from akasha_stream.tiers.forgotten import system_hash
     from akasha_stream.tiers.keys import LogId
@@ -123,8 +122,7 @@ async def _tell_workers(configured: Settings, system: str) -> tuple[dict[int, in
 
     topic = configured.topics.embeddings
     offsets = await publish_forget(configured, Forget(system_hash(system), datetime.now(UTC)))
-    found = await log_incarnation(configured.broker, topic)
-    life = Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
+    life = await log_incarnation(configured.broker, topic)
     return offsets, {LogId(topic, life, partition): offset for partition, offset in offsets.items()}
 
 

@@ -196,9 +196,9 @@ class _Task:
                 raise
             out.note(f"{error}; rows that are published already count too")
             return None
-        if log is None:
+        if not log.known:
             out.note("the broker does not say which log the topic is: nothing is remembered for the next run")
-        return None if log is None else str(log)
+        return str(log) if log.known else None
 
     def _embedding(self) -> Embedding | None:
         import numpy as np

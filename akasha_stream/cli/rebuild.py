@@ -57,7 +57,6 @@ async def _shards(
     configured: Settings, partitions: Sequence[int], *, dry_run: bool, accept_loss: bool
 ) -> list[ShardRebuild]:
     from akasha_stream.cli.progress import ProgressBar
-    from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.rebuild.directory import data_directory
     from akasha_stream.rebuild.shard import plan, rebuild
     from akasha_stream.topics.incarnation import log_incarnation
@@ -65,8 +64,7 @@ async def _shards(
 
     topic = configured.topics.embeddings
     async with reading(configured.broker, topic) as reader, data_directory(configured) as directory:
-        log = await log_incarnation(configured.broker, topic)
-        now = Incarnation() if log is None else Incarnation(log.cluster_id, str(log.topic_id))
+        now = await log_incarnation(configured.broker, topic)
         plans = [await plan(directory, reader, partition, now) for partition in partitions]
         for each in plans if not (dry_run or accept_loss) else ():
             if each.only_here:

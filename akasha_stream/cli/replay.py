@@ -18,7 +18,7 @@ from akasha_stream.errors import UsageError
 from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
-    from akasha_stream.hot.segment_tables import Incarnation
+    from akasha_stream.incarnation import Incarnation
     from akasha_stream.replay.compare import Comparison
     from akasha_stream.replay.into import Filled
     from akasha_stream.replay.job import ReplayState
@@ -139,11 +139,9 @@ async def _live(
 
 
 async def _incarnation(found: Settings) -> Incarnation:
-    from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.topics.incarnation import log_incarnation
 
-    log = await log_incarnation(found.broker, found.topics.embeddings)
-    return Incarnation() if log is None else Incarnation(log.cluster_id, str(log.topic_id))
+    return await log_incarnation(found.broker, found.topics.embeddings)
 
 
 def _show_states(out: Output, states: Sequence[ReplayState]) -> None:

@@ -21,9 +21,10 @@ from akasha_stream.hot.schema import (
     memory_limit_mb,
     remove_growing,
 )
-from akasha_stream.hot.segment_tables import SNAPSHOT_SCHEMA, Forgets, Incarnation, Progress, SegmentTables, SnapshotRow
+from akasha_stream.hot.segment_tables import SNAPSHOT_SCHEMA, Forgets, Progress, SegmentTables, SnapshotRow
+from akasha_stream.incarnation import Incarnation
 
-__all__ = ["Incarnation", "Progress", "SegmentFile", "SnapshotRow"]
+__all__ = ["Progress", "SegmentFile", "SnapshotRow"]
 
 
 HEADERS_BYTES = 3 * 4_096
