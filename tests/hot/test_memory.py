@@ -12,7 +12,8 @@ import pytest
 
 from akasha_stream.hot import schema
 from akasha_stream.hot.schema import LARGER_BLOCKS_MB, MEMORY_LIMIT_MB, SegmentName, memory_limit_mb, row_schema
-from akasha_stream.hot.segment_file import Incarnation, Progress, SegmentFile
+from akasha_stream.hot.segment_file import Progress, SegmentFile
+from akasha_stream.incarnation import Incarnation
 
 D, ROWS, AT_ONCE = 384, 20_000, 400
 NAME = SegmentName(0, 0)
