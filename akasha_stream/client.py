@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from akasha_stream.search.engine import Stats
 
+_LAST_PORT = 65_535
 DEFAULT_URL = "http://127.0.0.1:8470"
 
 
@@ -110,7 +111,7 @@ class AkashaClient:
         ca: Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
+        self._url = checked_url(url)
         self._timeout_s = timeout_s
         self._http = httpx.AsyncClient(
             base_url=self._url,
@@ -210,7 +211,7 @@ class SyncAkashaClient:
         ca: Path | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
-        self._url = url.rstrip("/")
+        self._url = checked_url(url)
         self._timeout_s = timeout_s
         self._http = httpx.Client(
             base_url=self._url,
@@ -349,6 +350,17 @@ def _parsed[M: BaseModel](model: type[M], response: httpx.Response) -> M:
         return model.model_validate_json(response.content)
     except ValidationError as error:
         raise AkashaError(f"{response.request.url} answered something else than a {model.__name__}") from error
+
+
+def checked_url(url: str) -> str:
+    """Without a slash at its end. Raises UsageError where it can be no URL."""
+    try:
+        port = httpx.URL(url).port
+    except httpx.InvalidURL as error:
+        raise UsageError(f"{url[:80]!a} is no URL: {ascii(str(error))[1:-1][:200]}") from None
+    if port is not None and port > _LAST_PORT:
+        raise UsageError(f"{url[:80]!a} is no URL: there is no port {port}")
+    return url.rstrip("/")
 
 
 def _unreachable(url: str, error: httpx.TransportError) -> ServiceUnreachable:

@@ -120,6 +120,8 @@ class KeysFile:
             mark = getattr(error, "problem_mark", None)
             where = "" if mark is None else f", line {mark.line + 1}"
             raise SettingsError(f"auth.keys_file: {self.path}{where}: is not valid YAML") from None
+        except (RecursionError, ValueError, LookupError, AttributeError):  # as PyYAML's constructors raise
+            raise SettingsError(f"auth.keys_file: {self.path}: is no file of keys") from None
         try:
             return _File.model_validate({} if values is None else values).keys
         except ValidationError as error:

@@ -17,7 +17,7 @@ import akasha_stream
 from akasha_stream.cli import COMMANDS, Entry
 from akasha_stream.cli.context import Invocation
 from akasha_stream.cli.exits import FAILED, exit_code, next_step
-from akasha_stream.errors import AkashaError
+from akasha_stream.errors import AkashaError, UsageError
 
 PROGRAM = "akasha-stream"
 COMPLETE = "_AKASHA_STREAM_COMPLETE"
@@ -123,6 +123,7 @@ def run(arguments: Sequence[str]) -> int:
 
         completion_init()
     try:
+        _require_text(arguments)
         get_command(root).main(list(arguments), prog_name=PROGRAM, obj=invocation)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
@@ -135,6 +136,13 @@ def run(arguments: Sequence[str]) -> int:
         _report(error, text, again, debug=invocation.debug)
         return FAILED
     return 0
+
+
+def _require_text(arguments: Sequence[str]) -> None:
+    """Python takes bytes of an argument that are no UTF-8 for lone surrogates, which no server and no file has."""
+    for number, argument in enumerate(arguments, 1):
+        if any("\ud800" <= character <= "\udfff" for character in argument):
+            raise UsageError(f"argument {number} is not UTF-8: {argument[:80]!a}")
 
 
 def _report(error: Exception, text: str, following: str | None, *, debug: bool) -> None:

@@ -13,6 +13,10 @@ from akasha_stream.errors import SettingsError
 
 type KeyPath = tuple[str | int, ...]
 
+MOST_VALUES = 100_000
+"""Of a file, with aliases (`*a`) written out: ten lines of them can stand for a billion."""
+_KEY_SHOWN = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -34,8 +38,14 @@ def dotted(path: KeyPath) -> str:
     """`('config', 'retention.ms')` → `config.retention.ms`; list positions as `[2]`."""
     text = ""
     for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+        text += f"[{part}]" if isinstance(part, int) else f".{_word(part)}" if text else _word(part)
     return text
+
+
+def _word(key: str) -> str:
+    """A key as it is where it is one; else on one line, and in short."""
+    key = key if key.isprintable() else ascii(key)
+    return key if len(key) <= _KEY_SHOWN else f"{key[:_KEY_SHOWN]}…"
 
 
 def read_document(path: Path, variables: Mapping[str, str]) -> Document:
@@ -51,7 +61,11 @@ def read_document(path: Path, variables: Mapping[str, str]) -> Document:
         raise SettingsError(f"{path}: is not UTF-8 text") from None
     except OSError as error:
         raise SettingsError(f"{path}: can't be read: {error.strerror}") from None
-    loader = yaml.SafeLoader(text)
+    try:
+        loader = yaml.SafeLoader(text)
+    except yaml.reader.ReaderError as error:
+        line = text[: error.position].count("\n") + 1
+        raise SettingsError(f"{path}:{line}: is not valid YAML: the character U+{error.character:04X}") from None
     try:
         node = loader.get_single_node()
         if node is None:
@@ -105,8 +119,12 @@ class _Reader:
         self.variables = variables
         self.loader = loader
         self.places: dict[KeyPath, str] = {}
+        self.values = 0
 
     def read(self, node: yaml.Node, at: KeyPath) -> object:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise SettingsError(f"{self._place(node)}: more than {MOST_VALUES} values, with aliases (*) written out")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, at)
         if isinstance(node, yaml.SequenceNode):
@@ -136,7 +154,15 @@ class _Reader:
 
     def _scalar(self, node: yaml.Node, at: KeyPath) -> object:
         if "${" not in node.value:
-            value: object = self.loader.construct_object(node)
+            try:
+                value: object = self.loader.construct_object(node)
+            # What int(), date() and the lookups of PyYAML's constructors raise.
+            except (ValueError, LookupError, AttributeError, OverflowError):
+                kind = node.tag.rpartition(":")[2]
+                raise SettingsError(
+                    f"{self._place(node)}: {dotted(at)}: is taken for YAML's type {kind}, and is none; "
+                    "in quotes it is text"
+                ) from None
             return value
         try:
             return interpolate(node.value, self.variables) or None

@@ -41,7 +41,7 @@ def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> di
         if shape is not None and value is not None:
             try:
                 value = json.loads(text)
-            except ValueError:
+            except (ValueError, RecursionError):
                 raise SettingsError(f"{variable}: {section}.{key}: is not valid JSON; allowed: {shape}") from None
         found[section, key] = (value, variable)
     return found

@@ -16,6 +16,7 @@ from akasha_stream.configuration.documents import KeyPath, dotted
 from akasha_stream.configuration.secrets import mask_urls
 
 _SHOWN = 60
+_MOST_BITS = 1_000
 
 
 def sections(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
@@ -48,8 +49,8 @@ def explain(error: ValidationError, model: type[BaseModel], places: Mapping[KeyP
     else:
         found = "a value that is not allowed" if _secret(field) else f"found {shown(first['input'])}"
         text = f"{key}: {found}; allowed: {describe(field)}"
-        if kind == "literal_error":
-            text += _close(str(first["input"]), [str(choice) for choice in _choices(field)])
+        if kind == "literal_error" and isinstance(first["input"], str):
+            text += _close(first["input"], [str(choice) for choice in _choices(field)])
     others = list(dict.fromkeys(dotted(tuple(problem["loc"])) for problem in problems[1:]))
     if others:
         text += f" (also wrong: {', '.join(others[:5])}{', …' if len(others) > 5 else ''})"
@@ -64,6 +65,8 @@ def shown(value: object) -> str:
         return "a list"
     if value is None:
         return "nothing"
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        return "a huge number"  # Python writes none of more than 4,300 digits
     text = ascii(mask_urls(value)) if isinstance(value, str) and not value.isprintable() else None
     text = text or (repr(mask_urls(value)) if isinstance(value, str) else str(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

@@ -21,7 +21,7 @@ from pydantic import ValidationError
 
 from akasha_stream.configuration.documents import KeyPath, dotted, merge, read_document, require_resolved
 from akasha_stream.configuration.environment import from_environment
-from akasha_stream.configuration.explain import explain, sections
+from akasha_stream.configuration.explain import explain, sections, shown
 from akasha_stream.configuration.places import overlay_file, settings_file
 from akasha_stream.configuration.together import problem_together
 from akasha_stream.configuration.unused import unused
@@ -29,6 +29,7 @@ from akasha_stream.errors import SettingsError
 from akasha_stream.settings import Settings
 
 DEFAULT_ENVIRONMENT = "dev"
+_LONGEST_ENVIRONMENT = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,5 +117,8 @@ def _put(values: dict[str, object], path: KeyPath, value: object) -> None:
 
 def check_environment(environment: str, place: str) -> None:
     """Raise SettingsError unless the name can stand in a file's name. `place`: where it was given."""
-    if not environment.replace("-", "").replace("_", "").isalnum():
-        raise SettingsError(f"{place}: environment: found {environment!r}; allowed: letters, digits, - and _")
+    if len(environment) > _LONGEST_ENVIRONMENT or not environment.replace("-", "").replace("_", "").isalnum():
+        raise SettingsError(
+            f"{place}: environment: found {shown(environment)}; "
+            f"allowed: letters, digits, - and _, at most {_LONGEST_ENVIRONMENT}"
+        )

@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from akasha_stream.configuration.documents import KeyPath, merge, read_document, require_resolved
+from akasha_stream.configuration.documents import KeyPath, dotted, merge, read_document, require_resolved
 from akasha_stream.configuration.explain import explain, shown
 from akasha_stream.configuration.load import DEFAULT_ENVIRONMENT, check_environment
 from akasha_stream.configuration.places import overlay_file, storage_file
@@ -129,15 +129,15 @@ def load_storage(
 
 def _check_names(entries: Mapping[str, dict[str, object]], places: Mapping[KeyPath, str]) -> None:
     for name, entry in entries.items():
-        place = places["storage", name]
+        place, key = places["storage", name], dotted(("storage", name))
         if (name == CACHE_NAME) is not (entry.get("provider") == "redis"):
             raise SettingsError(
-                f"{place}: storage.{name}: found provider {shown(entry.get('provider'))}; "
+                f"{place}: {key}: found provider {shown(entry.get('provider'))}; "
                 f"allowed: redis for {CACHE_NAME}, and for no other"
             )
         if not re.fullmatch(BACKEND_NAME, name) or name in TIERS:
             raise SettingsError(
-                f"{place}: storage.{name}: is no name for a backend; allowed: lower-case letters, digits and '-', "
+                f"{place}: {key}: is no name for a backend; allowed: lower-case letters, digits and '-', "
                 f"and none of {', '.join(TIERS)}"
             )
 

@@ -40,7 +40,7 @@ def problem_together(settings: Settings) -> tuple[tuple[KeyPath, ...], str] | No
     for key in ("embeddings", "dead_letters", "digests"):
         name = getattr(settings.topics, key)
         if not _TOPIC_NAME.fullmatch(name) or name in {".", ".."}:
-            return ((("topics", key),), f"found {name!r}; allowed: up to 249 letters, digits, '.', '_' and '-'")
+            return ((("topics", key),), f"found {name[:60]!r}; allowed: up to 249 letters, digits, '.', '_' and '-'")
         if name in names:
             return ((("topics", key), ("topics", names[name])), f"found {name!r}, which topics.{names[name]} is too")
         names[name] = key

@@ -332,16 +332,21 @@ def _type_problem(name: str, given: pa.DataType) -> str | None:
             item = cast("pa.ListType[Any]", given).value_type
             if kinds.is_floating(item):
                 return None
-        return f"is {given}, wanted is a list of floats"
+        return f"is {_type_name(given)}, wanted is a list of floats"
     if name == "created_at":
         if not kinds.is_timestamp(given):
-            return f"is {given}, wanted is a timestamp with a time zone"
+            return f"is {_type_name(given)}, wanted is a timestamp with a time zone"
         return None if given.tz else "is a timestamp without a time zone"
     if kinds.is_null(given) and name not in REQUIRED:
         return None
     if kinds.is_dictionary(given):
         given = cast("pa.DictionaryType[Any, Any]", given).value_type
-    return None if given in _STRING_TYPES else f"is {given}, wanted is utf8"
+    return None if given in _STRING_TYPES else f"is {_type_name(given)}, wanted is utf8"
+
+
+def _type_name(given: pa.DataType) -> str:
+    """In short, and printable: names of fields inside of it are anyone's."""
+    return ascii(str(given))[1:-1][:80]
 
 
 def _utf8(column: pa.Array[Any], max_bytes: int) -> tuple[pa.Array[Any], NDArray[np.int64]]:
@@ -377,8 +382,8 @@ def _lengths(column: Any) -> NDArray[np.int64]:
     """Bytes of each value, 0 for a null."""
     if column.type == pa.string_view():
         column.validate()
-        views = np.frombuffer(column.buffers()[1], np.int32)
-        lengths = views[: 4 * (column.offset + len(column))].reshape(-1, 4)[column.offset :, 0].astype(np.int64)
+        views = np.frombuffer(column.buffers()[1], np.int32, count=4 * (column.offset + len(column)))
+        lengths = views.reshape(-1, 4)[column.offset :, 0].astype(np.int64)
         return np.maximum(lengths, 0)
     return cast("NDArray[np.int64]", pc.binary_length(column).fill_null(0).to_numpy(zero_copy_only=False)).astype(
         np.int64

@@ -60,8 +60,9 @@ def dead_letter_record(letter: DeadLetter, topic: str) -> tuple[bytes | None, by
 def single_events(record: Record, places: Sequence[int]) -> list[bytes] | list[None]:
     """The events at these places of a record that decodes, each as a bundle of its own in the same format.
 
-    JSON: the very bytes of the element. Arrow: a stream with the record's own types and one row, of the
-    columns that the wire format names. All None where that can't be done: the letter is the whole record then.
+    JSON: the very bytes of the element, in brackets where it is an array. Arrow: a stream with the record's own
+    types and one row, of the columns that the wire format names. All None where that can't be done: the letter is
+    the whole record then.
     """
     try:
         return _single_events(record, places)
@@ -74,7 +75,8 @@ def _single_events(record: Record, places: Sequence[int]) -> list[bytes]:
     content_type = next((content for name, content in record.headers if name.lower() == "content-type"), b"") or b""
     if not content_type.strip().lower().startswith(ARROW_TYPE.encode()):
         texts = element_texts(value)
-        return [texts[place] for place in places]
+        # An array alone would be a bundle, and its elements events.
+        return [b"[%b]" % texts[place] if texts[place].startswith(b"[") else texts[place] for place in places]
     rows: list[tuple[pa.RecordBatch, int]] = [
         (batch, row) for batch in pa.ipc.open_stream(value) for row in range(batch.num_rows)
     ]

@@ -88,7 +88,8 @@ def decode_forget(record: Record) -> Forget:
         if type(hashed) is not str or not _SHA256.fullmatch(hashed) or at.tzinfo is None:
             raise ValueError("system_sha256 is no SHA-256 in hex, or requested_at has no time zone")
     except (ValueError, KeyError, TypeError) as error:
-        raise DecodeError("forget_invalid", f"the control message {FORGET_TYPE} can't be read: {error}") from None
+        why = str(error)[:200]  # it may quote a value of any length
+        raise DecodeError("forget_invalid", f"the control message {FORGET_TYPE} can't be read: {why}") from None
     if record.key != hashed.encode():
         raise DecodeError("forget_invalid", "the record's key is not the hash that its value has")
     return Forget(hashed, at)

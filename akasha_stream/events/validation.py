@@ -187,7 +187,8 @@ def control_rows(column: pa.StringArray, *, strict: bool) -> NDArray[np.int64]:
     _, offset_buffer, data_buffer = column.buffers()
     if rows == 0 or offset_buffer is None or data_buffer is None:
         return np.empty(0, dtype=np.int64)
-    offsets = np.frombuffer(offset_buffer, np.int32)[column.offset : column.offset + rows + 1]
+    # A buffer may be longer than its values, by any number of bytes.
+    offsets = np.frombuffer(offset_buffer, np.int32, count=column.offset + rows + 1)[column.offset :]
     data = np.frombuffer(data_buffer, np.uint8)[offsets[0] : offsets[-1]]
     low = data < 0x20
     at = np.flatnonzero(low)

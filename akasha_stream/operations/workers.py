@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from akasha_stream.api.health import ComponentHealth
 from akasha_stream.api.partitions import Partitions, PartitionState
-from akasha_stream.client import checked, key_header, local_url
+from akasha_stream.client import checked, checked_url, key_header, local_url
 from akasha_stream.connections.http import verify
 from akasha_stream.connections.tls import untrusted
 from akasha_stream.errors import AccessError, AkashaError, LookupUnavailable
@@ -74,12 +74,12 @@ class Workers:
 async def find_workers(settings: Settings, urls: Sequence[str] = ()) -> Workers:
     """Workers of the registry in Redis, and those at `urls`. Without both, the one of http.host and http.port.
 
-    Raises nothing: what can't be reached is in the notes, and in `error` of a worker.
+    Raises UsageError where one of `urls` can be none. What can't be reached is in the notes, and a worker's `error`.
     """
     registered, notes = await registered_workers(settings)
     by_url: dict[str, Worker | None] = {worker.url: worker for worker in registered}
     for url in urls:
-        by_url.setdefault(url.rstrip("/"), None)
+        by_url.setdefault(checked_url(url), None)
     guessed = not by_url
     if guessed:
         by_url[local_url(settings.http)] = None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
 
 from akasha_stream.errors import EmbedderFailed, UsageError
 from akasha_stream.events.batch import EventBatch
@@ -67,11 +67,16 @@ _TAKEN = TypeAdapter(Taken)
 
 
 def read_taken(folder: Path) -> Taken | None:
-    """None where the directory is none of a replay."""
+    """None where the directory is none of a replay. Raises UsageError where that can't be seen."""
+    file = folder / FILE
     try:
-        return _TAKEN.validate_json((folder / FILE).read_bytes())
-    except FileNotFoundError:
+        return _TAKEN.validate_json(file.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise UsageError(f"{file}: can't be read: {error.strerror}") from None
+    except ValidationError:
+        raise UsageError(f"{file}: is not what a replay writes; make another directory: replay --into") from None
 
 
 async def replay_into(

@@ -22,6 +22,7 @@ TIERS: tuple[TierName, ...] = get_args(TierName)
 BACKEND_NAME = r"^[a-z0-9]+(-[a-z0-9]+)*$"
 
 CACHE_NAME = "redis-cache"
+_SHOWN = 60
 
 
 class Backend(Section):
@@ -214,9 +215,9 @@ def problem_together(
         allowed = ", ".join(each for each, backend in backends.items() if backend.tier == tier)
         allowed = f"allowed: {allowed}" if allowed else f"there is no backend with tier: {tier}"
         if name not in backends:
-            return f"tiers.{tier}", f"found {name!r}; {allowed}"
+            return f"tiers.{tier}", f"found {name[:_SHOWN]!r}; {allowed}"
         if backends[name].tier != tier:
             return f"tiers.{tier}", f"found {name!r}, whose tier is {backends[name].tier}; {allowed}"
     if default_backend is not None and default_backend not in backends:
-        return "default_backend", f"found {default_backend!r}; allowed: {', '.join(backends)}"
+        return "default_backend", f"found {default_backend[:_SHOWN]!r}; allowed: {', '.join(backends)}"
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,13 +11,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from akasha_stream.configuration.documents import read_document, require_resolved
-from akasha_stream.configuration.explain import explain
+from akasha_stream.configuration.explain import explain, shown
 from akasha_stream.configuration.places import shipped
 from akasha_stream.errors import SettingsError
 from akasha_stream.settings import Settings
 
 # What a record takes besides its value: key, headers and the batch around it.
 RECORD_OVERHEAD_BYTES = 65_536
+_NUMBER = re.compile(r"[0-9]{1,12}")
 TopicName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 # What any clean-up of these topics may be about; a misspelt name would be refused by the broker only.
 CONFIG_KEYS = frozenset({
@@ -139,15 +141,21 @@ def _config_problem(topic: TopicDefinition, settings: Settings) -> tuple[str, st
     # A bundle that the limits allow must fit into the topic, and its bytes into the dead letters.
     if topic.role in {"embeddings", "dead_letters"}:
         size = topic.config.get("max.message.bytes", "1048588")
-        if not size.isdecimal() or int(size) < least:
+        if not _NUMBER.fullmatch(size) or int(size) < least:
             return (
                 "max.message.bytes",
-                f"found {size}; allowed: a whole number ≥ {least} (limits.bundle_bytes + {RECORD_OVERHEAD_BYTES})",
+                f"found {_found(size)}; "
+                f"allowed: a whole number ≥ {least} (limits.bundle_bytes + {RECORD_OVERHEAD_BYTES})",
             )
     insync = topic.config.get("min.insync.replicas", "1")
-    if not insync.isdecimal() or not 1 <= int(insync) <= topic.replication_factor:
+    if not _NUMBER.fullmatch(insync) or not 1 <= int(insync) <= topic.replication_factor:
         return (
             "min.insync.replicas",
-            f"found {insync}; allowed: 1 to replication_factor ({topic.replication_factor}), else no write succeeds",
+            f"found {_found(insync)}; "
+            f"allowed: 1 to replication_factor ({topic.replication_factor}), else no write succeeds",
         )
     return None
+
+
+def _found(text: str) -> str:
+    return text if _NUMBER.fullmatch(text) else shown(text)

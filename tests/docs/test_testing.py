@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.broken import BROKEN
 from tests.chaos.plan import Fault
 
@@ -19,10 +21,12 @@ def test_every_fault_and_every_broken_product_has_its_row() -> None:
     assert rows == {*Fault, *BROKEN}
 
 
-def test_the_commands_have_the_options_that_are_named() -> None:
+@pytest.mark.parametrize(("module", "heading"), [("tests.chaos", "## Chaos"), ("tests.fuzz", "## Fuzzing")])
+def test_the_commands_have_the_options_that_are_named(module: str, heading: str) -> None:
     asked = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--help"], cwd=ROOT, capture_output=True, text=True, check=True
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    named = set(re.findall(r"--[a-z]+", TEXT))
-    assert len(named) >= 6
+    section = TEXT[TEXT.index(heading) :].removeprefix(heading).partition("\n## ")[0]
+    named = set(re.findall(r"--[a-z]+", section))
+    assert len(named) >= 4
     assert {option for option in named if option not in asked.stdout} == set()

@@ -90,6 +90,15 @@ def error_of(tmp_path: Path, text: str, variables: dict[str, str] | None = None)
          "for the tag 'tag:yaml.org,2002:python/object:os.system'"),
         ("a: \udcff", "akasha-stream.yml: is not UTF-8 text"),
         ("? [a]\n: b", "akasha-stream.yml:1: a key must be a word"),
+        ("hot: {}\na: \x07", "akasha-stream.yml:2: is not valid YAML: the character U+0007"),
+        ("hot: {seal_rows: 2026-13-45}", "akasha-stream.yml:1: hot.seal_rows: is taken for YAML's type timestamp, and "
+         "is none; in quotes it is text"),
+        ("hot: {seal_rows: !!bool x}", "akasha-stream.yml:1: hot.seal_rows: is taken for YAML's type bool, and is "
+         "none; in quotes it is text"),
+        (f"hot: {{seal_rows: -0x{'f' * 5_000}}}", "akasha-stream.yml:1: hot.seal_rows: found a huge number; allowed: a "
+         "whole number ≥ 100"),
+        ('windows: {"a\\nb": 1}', "akasha-stream.yml:1: windows.'a\\nb': no such key; allowed: size_s, "
+         "allowed_lateness_s"),
     ],
 )  # fmt: skip
 def test_one_line(tmp_path: Path, text: str, wanted: str) -> None:
