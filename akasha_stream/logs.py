@@ -175,6 +175,8 @@ def configure(settings: LoggingSettings, stream: TextIO | None = None) -> None:
     handler._akasha = True  # type: ignore[attr-defined]
     root.addHandler(handler)
     root.setLevel(level)
+    # Who changed what is no matter of how much one wants to read.
+    logging.getLogger("audit").setLevel(min(level, logging.INFO))
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(level, logging.WARNING) if level > logging.DEBUG else logging.INFO)
     # These bring handlers of their own, which would print every line twice.

@@ -435,6 +435,7 @@ class Worker:
             version=akasha_stream.__version__,
             started_at=now,
             heartbeat_at=now,
+            data_dir=str(self.settings.hot.data_dir.absolute()),
         )
         registry = self._registry(entry)
         if registry is not None:

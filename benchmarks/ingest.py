@@ -5,6 +5,9 @@
 N events are published first, in bundles of 64. Then a worker process starts, with its Redis tables, and its
 /v1/stats is read ten times a second. The clock runs from the last reading without a row (so it includes the
 first fetch) to the first reading with all N.
+
+`cost_by_rows` has what the 100,000 events cost that came when so many rows were stored. All three take
+--events 1100000.
 """
 
 from __future__ import annotations
@@ -31,6 +34,8 @@ from benchmarks.servers import Cpu, Servers, WorkerProcess, cpu_of, memory_of, s
 
 EDGE = 100_000
 """Events at either end whose rates are compared; half of the events where they are fewer than twice that."""
+COST_AT = (20_000, 200_000, 1_000_000)
+"""Stored rows at which the cost of the next `EDGE` events is told."""
 IDLE_TIMEOUT_S = 90.0
 SETTLE_S = 3.0
 UNACKNOWLEDGED_TABLES = 4
@@ -149,6 +154,7 @@ def _worker(running: Servers, folder: Path, events: int) -> dict[str, object]:
         "last_100k_events_per_s": round(last_rate),
         "last_of_first": round(last_rate / first_rate, 3),
         "cpu_us_per_event": round(cpu.own / events * 1e6, 2),
+        "cost_by_rows": _cost_by_rows(samples, events),
         "index_build_cpu_s": round(cpu.children, 2),
         "kafka_cpu_us_per_event": round((last.broker - first.broker) / events * 1e6, 2),
         "valkey_cpu_us_per_event": round((last.valkey - first.valkey) / events * 1e6, 2),
@@ -162,6 +168,23 @@ def _worker(running: Servers, folder: Path, events: int) -> dict[str, object]:
         "sealed_segments": int(stats["sealed_segments"]),
         "indexed_segments": int(stats["indexed_segments"]),
     }
+
+
+def _cost_by_rows(samples: Sequence[Sample], events: int) -> list[dict[str, float]]:
+    rows, own = [each.rows for each in samples], [each.worker.own for each in samples]
+    at = [each.at for each in samples]
+    costs = []
+    for count in COST_AT:
+        if count + EDGE <= events:
+            (cpu_from, cpu_to), (from_s, to_s) = (np.interp([count, count + EDGE], rows, each) for each in (own, at))
+            costs.append(
+                {
+                    "rows": count,
+                    "cpu_us_per_event": round(float(cpu_to - cpu_from) / EDGE * 1e6, 2),
+                    "events_per_s": round(EDGE / float(to_s - from_s)),
+                }
+            )
+    return costs
 
 
 def _watch(worker: WorkerProcess, running: Servers, events: int) -> tuple[list[Sample], int]:

@@ -16,7 +16,8 @@ from aiokafka import AIOKafkaConsumer
 from akasha_stream.hot.hashes import identity_hash, identity_key
 from akasha_stream.hot.position import pack_many
 from akasha_stream.hot.schema import ROW_COLUMNS, SegmentName, row_schema
-from akasha_stream.hot.segment_file import Incarnation, Progress, SegmentFile
+from akasha_stream.hot.segment_file import Progress, SegmentFile
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from benchmarks.data import BUNDLE, Corpus
 

@@ -32,6 +32,7 @@ from akasha_stream.publish.publisher import EventPublisher
 from akasha_stream.settings import Settings
 from akasha_stream.topics.admin import ensure_topics
 from benchmarks.data import Corpus, load
+from benchmarks.growth import ROW_BYTES
 from benchmarks.report import end_on_sigterm, quantiles, show
 from benchmarks.servers import (
     REPOSITORY,
@@ -41,9 +42,6 @@ from benchmarks.servers import (
     servers,
     settings_for,
 )
-
-ROW_BYTES = 2_500
-"""What a hot row may take."""
 
 
 @dataclass(slots=True)

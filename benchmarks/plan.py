@@ -39,9 +39,9 @@ class Inputs:
     )
     kafka_bytes: float = _figure(3_200.0, "an event in the log, in a bundle of one; 1,760 in bundles of 64")
     growing_row_bytes: float = _figure(
-        4_000.0, "benchmarks.systems, bytes_per_row: memory of a row before its segment is finished"
+        2_500.0, "benchmarks.systems, bytes_per_row: memory of a row before its segment is finished"
     )
-    local_row_bytes: float = _figure(2_500.0, "benchmarks.systems, ROW_BYTES: memory of a finished local row, mapped")
+    local_row_bytes: float = _figure(2_500.0, "benchmarks.growth, ROW_BYTES: memory of a finished local row, mapped")
     stub_row_bytes: float = _figure(
         150.0, "docs/architecture.md, Leaving: memory and disk of a row that is in the object store"
     )

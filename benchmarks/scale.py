@@ -5,6 +5,10 @@
 The workers are there first, each with its equal share of the partitions. Then N events are written in one transaction
 of Kafka: they lie in the log, and nobody reads them until it commits. The clock runs from the commit to the moment
 when all rows are stored. Each number of workers has a topic, a group and data directories of its own.
+
+A worker decodes and commits in threads: one alone keeps about 1.4 cores busy, and on two cores little is left for a
+second one to add. So it is measured twice: with all cores for everybody, and with one core for each worker
+(`core_each_…`), as where a worker more is a machine more. The broker has all cores both times.
 """
 
 from __future__ import annotations
@@ -12,9 +16,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,40 +60,56 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
     corpus = load(given.seed)
-    found: dict[int, list[Measured]] = {1: [], 2: []}
+    found: dict[tuple[str, int], list[Measured]] = {(how, n): [] for how in ("", "core_each_") for n in (1, 2)}
     for _ in range(given.rounds):
-        for workers, measured in found.items():
+        for (how, workers), measured in found.items():
             # A broker of its own: the page cache and the heap of one that has worked are no fair start.
             with servers("kafka") as running, tempfile.TemporaryDirectory(prefix="akasha-scale-") as folder:
-                measured.append(_once(running, Path(folder), given, corpus, workers))
+                measured.append(_once(running, Path(folder), given, corpus, workers, core_each=bool(how)))
                 versions = running.versions
-    one, two = (sorted(each, key=lambda m: m.wall_s)[len(each) // 2] for each in (found[1], found[2]))
-    figures: dict[str, object] = {"data": corpus.name, "events": given.events}
-    for name, each in (("one", one), ("two", two)):
+    figures: dict[str, object] = {"data": corpus.name, "events": given.events, "cores": len(os.sched_getaffinity(0))}
+    for how in ("", "core_each_"):
+        one, two = (sorted(found[how, n], key=lambda m: m.wall_s)[given.rounds // 2] for n in (1, 2))
+        for name, each in (("one", one), ("two", two)):
+            figures |= {
+                f"{how}{name}_wall_s": round(each.wall_s, 3),
+                f"{how}{name}_events_per_s": round(given.events / each.wall_s),
+                f"{how}{name}_cpu_us_per_event": round(each.worker_cpu_s / given.events * 1e6, 2),
+                f"{how}{name}_kafka_cpu_us_per_event": round(each.broker_cpu_s / given.events * 1e6, 2),
+            }
         figures |= {
-            f"{name}_wall_s": round(each.wall_s, 3),
-            f"{name}_events_per_s": round(given.events / each.wall_s),
-            f"{name}_cpu_us_per_event": round(each.worker_cpu_s / given.events * 1e6, 2),
-            f"{name}_kafka_cpu_us_per_event": round(each.broker_cpu_s / given.events * 1e6, 2),
+            f"{how}speedup": round(one.wall_s / two.wall_s, 3),
+            f"{how}cpu_ratio": round(two.worker_cpu_s / one.worker_cpu_s, 3),
         }
-    figures |= {
-        "speedup": round(one.wall_s / two.wall_s, 3),
-        "cpu_ratio": round(two.worker_cpu_s / one.worker_cpu_s, 3),
-    }
     return figures, versions
 
 
-def _once(running: Servers, folder: Path, given: argparse.Namespace, corpus: Corpus, workers: int) -> Measured:
+def _once(
+    running: Servers, folder: Path, given: argparse.Namespace, corpus: Corpus, workers: int, *, core_each: bool
+) -> Measured:
     settings = settings_for(running, folder / "unused", given.partitions)
     asyncio.run(ensure_topics(settings))
     share = given.partitions // workers
     with contextlib.ExitStack() as stack:
-        running_workers = [
-            stack.enter_context(WorkerProcess(running, folder / f"data-{n}", folder / f"worker-{n}.log", {}))
-            for n in range(workers)
-        ]
+        running_workers = []
+        cores = sorted(os.sched_getaffinity(0))
+        for n in range(workers):
+            worker = WorkerProcess(running, folder / f"data-{n}", folder / f"worker-{n}.log", {})
+            with _on({cores[n % len(cores)]} if core_each else set(cores)):
+                running_workers.append(stack.enter_context(worker))
         _wait(lambda: all(_owned(worker) == share for worker in running_workers), running_workers)
         return asyncio.run(_measure(running, settings, given, corpus, running_workers))
+
+
+@contextlib.contextmanager
+def _on(cores: set[int]) -> Iterator[None]:
+    """What is started here runs on these cores alone."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 async def _measure(

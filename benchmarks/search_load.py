@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from akasha_stream.events.decode import Decoder
 from akasha_stream.events.records import Record
-from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.partitioner import partition_of
 from akasha_stream.settings import Settings
 from akasha_stream.topics.definition import TopicDefinition

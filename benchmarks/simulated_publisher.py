@@ -12,9 +12,11 @@ import argparse
 import asyncio
 import sys
 import time
+from collections.abc import Iterable
 
 import orjson
 
+from akasha_stream.events.model import Event
 from akasha_stream.logs import configure
 from akasha_stream.publish.delivery import Delivery
 from akasha_stream.publish.publisher import EventPublisher
@@ -39,14 +41,19 @@ async def run(given: argparse.Namespace) -> None:
         failed += future.exception() is not None
 
     async with EventPublisher(settings) as publisher:
-        began = time.monotonic()
-        for sent, event in enumerate(simulation):
-            ahead = sent / given.rate - (time.monotonic() - began)
-            if ahead > TICK_S:
-                await asyncio.sleep(ahead)
-            (await publisher.publish(event)).add_done_callback(done)
-        await publisher.flush()
-        publish_s = time.monotonic() - began
+
+        async def publish(events: Iterable[Event]) -> float:
+            began = time.monotonic()
+            for sent, event in enumerate(events):
+                ahead = sent / given.rate - (time.monotonic() - began)
+                if ahead > TICK_S:
+                    await asyncio.sleep(ahead)
+                (await publisher.publish(event)).add_done_callback(done)
+            await publisher.flush()
+            return time.monotonic() - began
+
+        publish_s = await publish(simulation)
+        await publish(simulation.again(given.again))
     answer = {
         "sent": given.events,
         "failed": failed,
@@ -63,6 +70,7 @@ def main() -> None:
     parser.add_argument("--events", type=int, required=True)
     parser.add_argument("--rate", type=float, default=5_000.0, help="events a second")
     parser.add_argument("--simulated-s", type=float, default=3_600.0, help="event time that they are spread over")
+    parser.add_argument("--again", type=int, default=0, help="events that are sent once more afterwards")
     parser.add_argument("--seed", type=int, default=1)
     asyncio.run(run(parser.parse_args()))
 

@@ -72,6 +72,12 @@ class Simulation:
             self.seen.add(event.source_system)
             yield event
 
+    def again(self, count: int) -> Iterator[Event]:
+        """After all others: remembered events that live, as they are stored. They change nothing."""
+        alive = [event for event in self._recent if _identity(event) in self.live]
+        for number in range(count):
+            yield alive[number % len(alive)]
+
     def _next(self, system: str, at: datetime, chance: float) -> Event:
         load = self._load
         if self._recent and chance < load.duplicates + load.deletes + load.updates:

@@ -1,14 +1,14 @@
 """Ten thousand systems on 16 partitions for an hour: does memory grow with more than the rows, does a partition starve?
 
-    uv run python -m benchmarks.systems --systems 10000 --events 600000 --rate 5000 --json
+    uv run python -m benchmarks.systems --systems 10000 --events 600000 --rate 5000 --again 600000 --json
 
 An hour of simulated load (benchmarks.simulator: few loud systems, bursts, late and repeated events, replacements,
-deletes) is published faster than it happens; event times are those of the hour. Meanwhile the worker's memory, rows and
-offsets are read every --every-s seconds.
+deletes) is published, by default faster than it happens; event times are those of the hour. Then --again events are
+sent once more, the newest version of each, which must change nothing: events come, and no row. Meanwhile the worker's
+memory, rows and offsets are read every --every-s seconds.
 
-bytes_per_row: the slope of resident memory over rows, files that are mapped left out, from a quarter of the rows on.
-beyond_rows_mb: memory less 2.5 KB for each row, at each quarter. longest_wait_s: of all partitions, the longest time in
-which one had records to read and none of them was taken in.
+`memory` and `starvation` (benchmarks.growth) each say whether they hold, and by which figures. An hour of real time at
+the hour's own pace: --events 600000 --rate 166.7 --again 50000.
 """
 
 from __future__ import annotations
@@ -20,63 +20,17 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from akasha_stream.settings import Settings
 from akasha_stream.topics.admin import ensure_topics
+from benchmarks.growth import Watch
 from benchmarks.report import end_on_sigterm, show
 from benchmarks.servers import REPOSITORY, Servers, WorkerProcess, memory_of, python_module, servers, settings_for
-
-ROW_BYTES = 2_500
-"""What a hot row may take."""
-
-
-@dataclass(slots=True)
-class Watch:
-    rows: list[int] = field(default_factory=list)
-    anonymous: list[int] = field(default_factory=list)
-    longest_wait_s: float = 0.0
-    most_behind: int = 0
-    """records, of all partitions"""
-    _moved: dict[int, tuple[int, float]] = field(default_factory=dict)
-
-    def look(self, worker: WorkerProcess, ends: dict[int, int]) -> None:
-        found = worker.get("/v1/partitions")
-        if found is None:
-            return
-        states: list[dict[str, Any]] = found["partitions"]
-        now = time.monotonic()
-        for state in states:
-            partition, offset = int(state["partition"]), int(state["next_offset"])
-            before, since = self._moved.get(partition, (-1, now))
-            if offset != before or offset >= ends.get(partition, 0):
-                since = now
-            self._moved[partition] = offset, since
-            self.longest_wait_s = max(self.longest_wait_s, now - since)
-        behind = sum(max(0, ends.get(int(s["partition"]), 0) - int(s["next_offset"])) for s in states)
-        self.most_behind = max(self.most_behind, behind)
-        self.rows.append(sum(int(state["rows"]) for state in states))
-        self.anonymous.append(memory_of(worker.process.pid).anonymous)
-
-    def beyond_rows(self) -> list[float]:
-        """(4,) MB at each quarter of the rows."""
-        rows = np.array(self.rows)
-        at = np.searchsorted(rows, rows[-1] * np.array([0.25, 0.5, 0.75, 1.0]), "left").clip(0, len(rows) - 1)
-        beyond = np.array(self.anonymous)[at] - rows[at] * ROW_BYTES
-        return [round(float(each) / 1e6, 1) for each in beyond]
-
-    def bytes_per_row(self) -> float:
-        rows, memory = np.array(self.rows, np.float64), np.array(self.anonymous, np.float64)
-        later = rows >= rows[-1] / 4
-        if np.ptp(rows[later]) == 0:
-            return 0.0
-        return round(float(np.polyfit(rows[later], memory[later], 1)[0]), 1)
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,6 +41,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--events", type=int, default=600_000)
     parser.add_argument("--rate", type=float, default=5_000.0, help="events a second that are published")
     parser.add_argument("--simulated-s", type=float, default=3_600.0, help="event time that they are spread over")
+    parser.add_argument("--again", type=int, default=0, help="events that are sent once more when all are there")
     parser.add_argument("--partitions", type=int, default=16)
     parser.add_argument("--broker", choices=["kafka", "embedded"], default="kafka")
     parser.add_argument("--every-s", type=float, default=1.0)
@@ -110,7 +65,6 @@ def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
                 raise RuntimeError(f"{sent['failed']} of {sent['sent']} events were not delivered")
             worker.wait_rows(int(sent["live"]))
             stats = worker.get("/v1/stats") or {}
-            watch.look(worker, {})
         if int(stats["live_rows"]) != sent["live"]:
             raise RuntimeError(f"{stats['live_rows']} live rows, and {sent['live']} must be")
         return {
@@ -120,11 +74,8 @@ def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
             "rows": watch.rows[-1],
             "live_rows": sent["live"],
             "idle_memory_mb": round(idle / 1e6, 1),
-            "memory_mb": round(watch.anonymous[-1] / 1e6, 1),
-            "bytes_per_row": watch.bytes_per_row(),
-            "beyond_rows_mb": watch.beyond_rows(),
-            "longest_wait_s": round(watch.longest_wait_s, 2),
-            "most_records_behind": watch.most_behind,
+            "memory": watch.memory(),
+            "starvation": watch.starvation(),
         }, running.versions
 
 
@@ -136,6 +87,7 @@ async def _watch(
         *python_module(["benchmarks.simulated_publisher"]),
         *("--systems", str(given.systems), "--events", str(given.events), "--rate", str(given.rate)),
         *("--simulated-s", str(given.simulated_s), "--seed", str(given.seed)),
+        *("--again", str(given.again)),
         cwd=REPOSITORY,
         env={**os.environ, "AKASHA_BROKER__BOOTSTRAP_SERVERS": running.bootstrap_servers},
         stdout=subprocess.PIPE,
@@ -149,7 +101,7 @@ async def _watch(
         while not told.done():
             await asyncio.sleep(given.every_s)
             ends = {of.partition: end for of, end in (await consumer.end_offsets(topics)).items()}
-            await asyncio.to_thread(watch.look, worker, ends)
+            await asyncio.to_thread(_look, watch, worker, ends)
         out, _ = await told
         if process.returncode:
             raise RuntimeError(f"the publisher ended with {process.returncode}")
@@ -160,6 +112,16 @@ async def _watch(
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def _look(watch: Watch, worker: WorkerProcess, ends: dict[int, int]) -> None:
+    found = worker.get("/v1/partitions")
+    if found is None:
+        return
+    states: list[dict[str, Any]] = found["partitions"]
+    offsets = {int(state["partition"]): int(state["next_offset"]) for state in states}
+    memory = memory_of(worker.process.pid).anonymous
+    watch.look(time.monotonic(), sum(int(state["rows"]) for state in states), memory, offsets, ends)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -34,8 +34,8 @@ from akasha_stream.events.records import Record
 from akasha_stream.hot.hashes import identity_hash, identity_key, strings
 from akasha_stream.hot.position import pack_many
 from akasha_stream.hot.schema import DELETE_SCHEMA, row_schema
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.logs import configure
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.search.query import SearchRequest, SearchResponse

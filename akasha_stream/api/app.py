@@ -25,7 +25,16 @@ from akasha_stream.api.replays import add_replays
 from akasha_stream.api.responses import BodyTooLarge, BodyTooSlow, body_of, of_model, of_problem, of_values
 from akasha_stream.auth.caller import Scope
 from akasha_stream.cluster.cluster import Cluster
-from akasha_stream.cluster.messages import PeerAnswer, PeerEvent, PeerGet, PeerSearch, PeerWrites, PeerWritten
+from akasha_stream.cluster.messages import (
+    PeerAnswer,
+    PeerEvent,
+    PeerGet,
+    PeerPage,
+    PeerRecent,
+    PeerSearch,
+    PeerWrites,
+    PeerWritten,
+)
 from akasha_stream.cluster.stats import ClusterStats
 from akasha_stream.errors import AkashaError, NotAuthenticated, TooManyRequests
 from akasha_stream.replay.job import ReplayRequest
@@ -80,7 +89,7 @@ def create_app(
             measured.response = await cluster.search(asked, systems_of(request))
         return of_model(measured.response)
 
-    add_recent(app, cluster.engine.recent)
+    add_recent(app, cluster.recent)
 
     @app.get(
         "/v1/events/{system}/{id:path}",
@@ -157,6 +166,18 @@ def create_app(
         asked = PeerWrites.model_validate_json(await body_of(request))
         return of_model(cluster.here.written(asked, systems_of(request)))
 
+    @app.post(
+        "/v1/peer/recent",
+        tags=["between workers"],
+        summary="The newest events of this worker's partitions alone, for another worker",
+        responses={200: {"model": PeerPage}, **problems(400, 408, 413, 422, 502, 503)},
+        openapi_extra=request_body(PeerRecent),
+    )
+    @needs(Scope.NODE)
+    async def peer_recent(request: Request) -> Response:
+        asked = PeerRecent.model_validate_json(await body_of(request))
+        return of_model(await cluster.here.recent(asked, systems_of(request)))
+
     @app.get(
         "/v1/partitions",
         tags=["operation"],
@@ -200,7 +221,7 @@ def create_app(
         body = shown(state, details=caller_of(request).sees_all)
         return of_values(body | {"status": "ok" if state.started else "starting"}, 200 if state.started else 503)
 
-    models: list[type[BaseModel]] = [SearchRequest, PeerSearch, PeerGet, PeerWrites, Problem]
+    models: list[type[BaseModel]] = [SearchRequest, PeerSearch, PeerGet, PeerWrites, PeerRecent, Problem]
     if replays is not None:
         add_replays(app, replays)
         models.append(ReplayRequest)

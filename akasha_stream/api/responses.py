@@ -47,7 +47,7 @@ def of_model(model: BaseModel) -> Response:
 
 
 def of_values(values: object, status: int = 200) -> Response:
-    return Response(orjson.dumps(values), status, media_type="application/json")
+    return Response(orjson.dumps(values, option=orjson.OPT_UTC_Z), status, media_type="application/json")
 
 
 def of_json(body: bytes) -> Response:

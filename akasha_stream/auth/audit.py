@@ -13,6 +13,7 @@ import structlog
 
 from akasha_stream.auth.caller import Caller
 from akasha_stream.errors import SettingsError
+from akasha_stream.times import rfc3339
 
 _log = structlog.get_logger("audit")
 
@@ -44,7 +45,7 @@ class Audit:
     def record(self, caller: Caller, action: Action, result: str) -> None:
         """`result`: `ok`, or the kind of problem."""
         line = {
-            "at": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "at": rfc3339(datetime.now(UTC), "milliseconds"),
             "who": caller.name,
             "key_id": caller.key_id,
             "from": action.client,

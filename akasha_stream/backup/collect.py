@@ -140,8 +140,8 @@ async def _kafka(settings: Settings, urls: Sequence[str], found: _Found) -> None
             TopicState(
                 role=role,
                 name=name,
-                cluster_id=None if log is None else log.cluster_id,
-                topic_id=None if log is None else str(log.topic_id),
+                cluster_id=log.cluster_id,
+                topic_id=log.topic_id,
                 partitions=present[name].partitions,
                 replication_factor=present[name].replication_factor,
                 config=own.get(name, {}),

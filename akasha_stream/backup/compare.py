@@ -8,7 +8,7 @@ from typing import Literal
 
 from akasha_stream.backup.model import Content, LogState, ObjectState, TopicState
 from akasha_stream.backup.spans import Span, minus, size, union
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.tiers.keys import LogId, SegmentKey, parse_state
 from akasha_stream.topics.difference import BrokerTopic, differences
 

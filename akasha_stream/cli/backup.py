@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, loaded, output, quiet_libraries
 from akasha_stream.cli.exits import FAILED
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from pathlib import Path as FilePath
@@ -96,7 +98,7 @@ def verify(
 
     backup, comparison = asyncio.run(run())
     _show_comparison(out, backup, comparison)
-    out.result({"ok": comparison.ok, "created_at": backup.created_at.isoformat(), **asdict(comparison)})
+    out.result({"ok": comparison.ok, "created_at": rfc3339(backup.created_at), **asdict(comparison)})
     if comparison.of("lost") or comparison.of("damaged"):
         raise typer.Exit(FAILED)
     if topics := comparison.of("topics"):
@@ -129,16 +131,17 @@ def restore(  # noqa: PLR0917  Typer's parameters are options
     from akasha_stream.topics.admin import drift
 
     found, out = _loaded(ctx), output(json)
-    backup, written, changes, partitions, notes = asyncio.run(
-        _restore(
-            found,
-            place,
-            None if files_to is None else Path(files_to),
-            topics=topics,
-            replication_factor=replication_factor,
-            dry_run=dry_run,
+    with audited(found.settings, "backup restore", dry_run=dry_run, backup=place, files_to=files_to, topics=topics):
+        backup, written, changes, partitions, notes = asyncio.run(
+            _restore(
+                found,
+                place,
+                None if files_to is None else Path(files_to),
+                topics=topics,
+                replication_factor=replication_factor,
+                dry_run=dry_run,
+            )
         )
-    )
     done = "would be " if dry_run else ""
     for path in written:
         out.line(f"{path}: {done}written")
@@ -271,7 +274,7 @@ def _plain_content(content: Content) -> dict[str, object]:
 
 
 def _show_comparison(out: Output, backup: Backup, found: Comparison) -> None:
-    out.line(f"backup of {backup.created_at.isoformat(timespec='seconds')}, release {backup.version}")
+    out.line(f"backup of {rfc3339(backup.created_at, 'seconds')}, release {backup.version}")
     out.table(
         ("segments", "same", "moved", "rewritten", "missing", "changed", "added since"),
         [("", found.same, found.moved, found.rewritten, found.missing, found.changed, found.added)],

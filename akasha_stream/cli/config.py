@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from akasha_stream.cli.context import loaded, output
+from akasha_stream.cli.context import Output, loaded, output
+from akasha_stream.cli.figures import counted
 
 if TYPE_CHECKING:
     from akasha_stream.configuration.documents import KeyPath
@@ -27,7 +28,9 @@ def show(ctx: typer.Context, json: Json = False) -> None:
     found, storage = _loaded(ctx)
     values, of_storage = redacted(found.settings), _as_in_the_file(storage.settings)
     out = output(json)
-    out.line(f"read: {', '.join(str(file) for file in (*found.files, *storage.files))}")
+    for text in found.unused:
+        out.note(text)
+    _read(out, "read", [str(file) for file in (*found.files, *storage.files)])
     columns = ("setting", "value", "from")
     out.table(columns, [_row(path, value, found.places) for path, value in _flat(values)])
     unused = dict.fromkeys(storage.settings.unusable, "not used")
@@ -56,9 +59,12 @@ def check(ctx: typer.Context, json: Json = False) -> None:
     topics = definitions(found.settings)
     if (problem := exposure_problem(found.settings)) is not None:
         raise SettingsError(": ".join(problem))
+    if found.unused:
+        raise SettingsError(found.unused[0])
     out = output(json)
     files = [str(file) for file in (*found.files, *storage.files)]
-    out.line(f"ok: {', '.join(files)} ({found.settings.environment}); {len(topics)} topic files")
+    _read(out, "ok", files)
+    out.line(f"environment {found.settings.environment}, {counted(len(topics), 'topic file')}")
     out.result(
         {
             "ok": True,
@@ -68,6 +74,11 @@ def check(ctx: typer.Context, json: Json = False) -> None:
             "tiers": storage.settings.tiers,
         }
     )
+
+
+def _read(out: Output, word: str, files: list[str]) -> None:
+    for number, file in enumerate(files):
+        out.line(f"{word + ':' if not number else '':<{len(word) + 1}} {file}")
 
 
 def _loaded(ctx: typer.Context) -> tuple[Loaded, LoadedStorage]:

@@ -27,6 +27,8 @@ class Invocation:
     settings_path: Path | None = None
     environment: str | None = None
     debug: bool = False
+    warned: bool = False
+    """Of AKASHA_ variables that nothing reads."""
     key: str | None = field(default=None, repr=False)
     """API key of --key (cli/key.py)."""
 
@@ -44,14 +46,21 @@ def settings(ctx: typer.Context, overrides: Mapping[str, object] | None = None) 
 
     `overrides`: dotted keys of the command's own options; those that are None were not given and are left out.
     """
+    import structlog
+
     from akasha_stream.logs import configure
 
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
     if (key := _key(ctx)) is not None:
         given["auth.key"] = key
-    found = loaded(ctx, given).settings
-    configure(found.logging)
-    return found
+    found = loaded(ctx, given)
+    configure(found.settings.logging)
+    invocation = ctx.ensure_object(Invocation)
+    if not invocation.warned:
+        invocation.warned = True
+        for text in found.unused:
+            structlog.get_logger(__name__).warning(text)
+    return found.settings
 
 
 def _key(ctx: typer.Context) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
@@ -98,9 +97,6 @@ class _Run:
                 "logging.format": "json",
             }
             found = settings(self._ctx, overrides)
-            if self._broker == "embedded":
-                # It says that Tansu has no idempotent producer, which is known here and of no weight.
-                logging.getLogger("akasha_stream.publish.connection").setLevel(logging.ERROR)
             from akasha_stream.topics.admin import ensure_topics
 
             await ensure_topics(found)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -135,7 +134,17 @@ def requeue_(
             "say which letters: by PARTITION:OFFSET, --reason, --system, --since, --until, --origin, or --all"
         )
     found = operator_settings(ctx)
-    with nullcontext() if dry_run else audited(found, "dlq requeue", again=again, choice=str(choice)):
+    asked = {
+        "letters": letters,
+        "reasons": reason,
+        "systems": system,
+        "since": since,
+        "until": until,
+        "origin": origin,
+        "again": again,
+    }
+    about = {name: value for name, value in asked.items() if value}
+    with audited(found, "dlq requeue", dry_run=dry_run, **about):
         done = asyncio.run(_requeue(found, choice, dry_run=dry_run, again=again))
     out = output(json)
     show_requeued(out, done)

@@ -6,6 +6,7 @@
 3    a setting or topic file is wrong
 4    the broker can't be reached, or refuses
 5    the topics differ from their definitions
+6    done, but some of the input was refused
 130  interrupted (Ctrl-C)
 """
 
@@ -31,6 +32,7 @@ USAGE = 2
 SETTINGS = 3
 BROKER = 4
 DRIFT = 5
+REFUSED = 6
 INTERRUPTED = 130
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +55,7 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         store = configured.tiers.enabled
         if not store:
             out.note("tiers.enabled is false: the object stores are not looked at; --store does it all the same")
-    with nullcontext() if dry_run else audited(configured, "forget", system=system):
+    with audited(configured, "forget", dry_run=dry_run, system=system):
         done = asyncio.run(
             _forget(configured, system, dry_run=dry_run, broker=broker, store=store, urls=url or (), wait_s=wait_s)
         )
@@ -116,7 +115,6 @@ async def _forget(
 
 async def _tell_workers(configured: Settings, system: str) -> tuple[dict[int, int], dict[LogId, int]]:
     from akasha_stream.events.forget import Forget
-    from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.publish.forget import publish_forget
     from akasha_stream.tiers.forgotten import system_hash
     from akasha_stream.tiers.keys import LogId
@@ -124,8 +122,7 @@ async def _tell_workers(configured: Settings, system: str) -> tuple[dict[int, in
 
     topic = configured.topics.embeddings
     offsets = await publish_forget(configured, Forget(system_hash(system), datetime.now(UTC)))
-    found = await log_incarnation(configured.broker, topic)
-    life = Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
+    life = await log_incarnation(configured.broker, topic)
     return offsets, {LogId(topic, life, partition): offset for partition, offset in offsets.items()}
 
 

@@ -9,6 +9,7 @@ import typer
 from akasha_stream.cli.context import output
 from akasha_stream.cli.key import Key
 from akasha_stream.cli.search import identity, worker_ca, worker_key, worker_url
+from akasha_stream.times import rfc3339
 
 
 def command(
@@ -36,7 +37,7 @@ def command(
         [
             ("source_system", event.source_system),
             ("event_id", event.event_id),
-            ("created_at", event.created_at.isoformat()),
+            ("created_at", rfc3339(event.created_at)),
             ("model", event.model or ""),
             *((f"metadata.{key}", value) for key, value in (event.metadata or {}).items()),
             ("position", f"partition {place.partition}, offset {place.offset}, index {place.index}"),

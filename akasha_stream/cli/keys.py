@@ -17,6 +17,7 @@ from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import output, settings
 from akasha_stream.cli.times import parse_time
 from akasha_stream.errors import UsageError
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from akasha_stream.auth.keys import KeyEntry, KeysFile
@@ -130,7 +131,7 @@ def _future(text: str) -> datetime:
 def _until(entry: KeyEntry, now: datetime) -> str:
     if entry.expires_at is None:
         return "-"
-    return f"{entry.expires_at.isoformat()}{' (over)' if entry.expired(now) else ''}"
+    return f"{rfc3339(entry.expires_at)}{' (over)' if entry.expired(now) else ''}"
 
 
 def _plain(key_id: str, entry: KeyEntry) -> dict[str, object]:

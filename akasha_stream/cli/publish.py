@@ -5,21 +5,24 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from akasha_stream.cli.context import Output, output, settings
-from akasha_stream.cli.exits import INTERRUPTED
+from akasha_stream.cli.exits import INTERRUPTED, REFUSED
 from akasha_stream.errors import BrokerError, EmbedderMissing, UsageError
 
 if TYPE_CHECKING:
     from akasha_stream.publish.run import Progress
+    from akasha_stream.publish.sources.embedding import Embedding
     from akasha_stream.publish.sources.source import Options, Source
     from akasha_stream.settings import Settings
 
 EMBED_BATCH = 64
+EMBEDDER = "install akasha-stream[onnx], or set embedder.kind and its endpoint (docs/searching.md)"
 
 
 def command(  # noqa: PLR0917  Typer's parameters are options
@@ -50,7 +53,14 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         typer.Option(help="Of times without a zone, e.g. Europe/Berlin.  [Session-Buddy's default: this machine's]"),
     ] = None,
     embed: Annotated[
-        bool, typer.Option("--embed", help="Session-Buddy: compute the embeddings that are missing.")
+        bool | None,
+        typer.Option(
+            "--embed/--no-embed",
+            help="Make embeddings for rows without one, or leave these out.  [default: make them, with an embedder]",
+        ),
+    ] = None,
+    content_ids: Annotated[
+        bool, typer.Option("--content-ids", help="JSON lines: make an id of the content for lines that have none.")
     ] = False,
     deletes: Annotated[bool, typer.Option("--deletes", help="Session-Buddy: publish that rows are gone.")] = False,
     duckdb_python: Annotated[
@@ -62,7 +72,7 @@ def command(  # noqa: PLR0917  Typer's parameters are options
     """Publish events from a Parquet file, JSON lines or a Session-Buddy database.
 
     A second run publishes only what is new or changed. Ctrl-C ends a run in an orderly way; the next one goes on
-    where it stopped.
+    where it stopped. Exit code 6: some rows were refused, and the others are published.
     """
     from akasha_stream.publish.sources.source import CHUNK_ROWS, Options
 
@@ -77,6 +87,7 @@ def command(  # noqa: PLR0917  Typer's parameters are options
         chunk_rows=CHUNK_ROWS if rate is None else max(1, min(CHUNK_ROWS, int(rate / 10))),
         max_rows=limit,
         deletes=deletes,
+        content_ids=content_ids,
         duckdb_python=duckdb_python,
     )
     task = _Task(
@@ -94,6 +105,8 @@ def command(  # noqa: PLR0917  Typer's parameters are options
     _report(out, task, progress)
     if progress.interrupted:
         raise typer.Exit(INTERRUPTED)
+    if task.refused:
+        raise typer.Exit(REFUSED)
 
 
 def _columns(given: list[str]) -> dict[str, str]:
@@ -119,7 +132,7 @@ class _Task:
         rate: float | None,
         restart: bool,
         dry_run: bool,
-        embed: bool,
+        embed: bool | None,
     ) -> None:
         self.settings = found
         self.path = path
@@ -131,6 +144,12 @@ class _Task:
         self._embed = embed
         self.source: Source
 
+    @property
+    def refused(self) -> int:
+        """Rows that are not published although they were wanted."""
+        lacking = 0 if self._embed is False else self.source.without_embedding.count
+        return self.source.bad.count + lacking
+
     async def run(self, out: Output) -> Progress:
         from akasha_stream.publish.publisher import EventPublisher
         from akasha_stream.publish.run import publish_source
@@ -138,31 +157,30 @@ class _Task:
         from akasha_stream.telemetry.setup import exported_traces
 
         stop = asyncio.Event()
-        embed = self._embedder() if self._embed else None
+        options = replace(self._options, embed=None if self._embed is False else self._embedding())
         if self.dry_run:
-            self.source = await asyncio.to_thread(self._open, open_source, await self._log(out), embed)
+            self.source = await asyncio.to_thread(self._open, open_source, await self._log(out), options)
             try:
                 with _Bar(self.source) as bar, _Interrupt(stop, None):
                     return await publish_source(self.source, None, stop=stop, report=bar.update)
             finally:
                 self.source.close()
         async with exported_traces(self.settings.telemetry), EventPublisher(self.settings) as publisher:
-            self.source = await asyncio.to_thread(self._open, open_source, await self._log(out), embed)
+            self.source = await asyncio.to_thread(self._open, open_source, await self._log(out), options)
             try:
                 with _Bar(self.source) as bar, _Interrupt(stop, publisher.abandon):
                     return await publish_source(self.source, publisher, rate=self._rate, stop=stop, report=bar.update)
             finally:
                 self.source.close()
 
-    def _open(self, open_source: Callable[..., Source], log: str | None, embed: Any) -> Source:
+    def _open(self, open_source: Callable[..., Source], log: str | None, options: Options) -> Source:
         return open_source(
             self.path,
             self._kind,
-            self._options,
+            options,
             topic=self.settings.topics.embeddings,
             log=log,
             restart=self._restart and not self.dry_run,
-            embed=embed,
         )
 
     async def _log(self, out: Output) -> str | None:
@@ -178,18 +196,21 @@ class _Task:
                 raise
             out.note(f"{error}; rows that are published already count too")
             return None
-        if log is None:
+        if not log.known:
             out.note("the broker does not say which log the topic is: nothing is remembered for the next run")
-        return None if log is None else str(log)
+        return str(log) if log.known else None
 
-    def _embedder(self) -> Any:
+    def _embedding(self) -> Embedding | None:
         import numpy as np
 
+        from akasha_stream.publish.sources.embedding import Embedding
         from akasha_stream.search.embedders import create_embedder
 
         embedder = create_embedder(self.settings)
         if embedder is None:
-            raise EmbedderMissing("--embed needs an embedder: install akasha-stream[onnx], or set embedder.kind")
+            if self._embed:
+                raise EmbedderMissing(f"--embed: there is no embedder; {EMBEDDER}")
+            return None
         loop = asyncio.get_running_loop()
 
         def compute(texts: list[str]) -> Any:
@@ -199,7 +220,7 @@ class _Task:
                 parts.append(asyncio.run_coroutine_threadsafe(batch, loop).result())
             return np.concatenate(parts)
 
-        return compute
+        return Embedding(embedder.model, compute)
 
 
 class _Interrupt:
@@ -263,7 +284,8 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
     verb = "would be published" if task.dry_run else "published"
     rows: list[tuple[str, str]] = [
         (verb, f"{progress.published:,}"),
-        ("published before", f"{source.skipped:,}"),
+        ("read before", f"{source.skipped:,}"),
+        ("embedded here", f"{source.embedded:,}"),
         ("without embedding", f"{source.without_embedding.count:,}"),
         ("bad rows", f"{source.bad.count:,}"),
     ]
@@ -284,8 +306,12 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
             out.line(f"{title}: {place}")
         if rejects.count > len(rejects.places):
             out.line(f"{title}: … and {rejects.count - len(rejects.places):,} more")
-    if source.kind == "jsonl" and source.bad.count and task.path is not None and not task.dry_run:
-        out.note("the next run does not read these lines again: mend them, and publish with --restart")
+    if source.without_embedding.count and not source.options.embed and task.refused:
+        out.note(f"nothing makes the embeddings that rows lack: {EMBEDDER}; or leave them out with --no-embed")
+    if source.left_out_before:
+        out.note(f"{source.left_out_before:,} of those read before were left out: once mended, publish with --restart")
+    if task.refused and source.kind != "session-buddy" and task.path is not None and not task.dry_run:
+        out.note("the next run does not read these rows again: mend them, and publish with --restart")
     for note in source.notes:
         out.note(note)
     if progress.interrupted:
@@ -300,6 +326,9 @@ def _report(out: Output, task: _Task, progress: Progress) -> None:
             "read": progress.read,
             "published": progress.published,
             "skipped": source.skipped,
+            "left_out_before": source.left_out_before,
+            "embedded": source.embedded,
+            "refused": task.refused,
             "without_embedding": source.without_embedding.count,
             "without_embedding_places": source.without_embedding.places,
             "bad_rows": source.bad.count,

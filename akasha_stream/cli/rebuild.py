@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, operator_settings, output, settings
 from akasha_stream.errors import UsageError
 
@@ -43,7 +44,9 @@ def shard(
       akasha-stream rebuild shard 3
     """
     configured, out = operator_settings(ctx), output(json)
-    found = asyncio.run(_shards(configured, sorted(set(partitions)), dry_run=dry_run, accept_loss=accept_loss))
+    chosen = sorted(set(partitions))
+    with audited(configured, "rebuild shard", dry_run=dry_run, partitions=chosen, accept_loss=accept_loss):
+        found = asyncio.run(_shards(configured, chosen, dry_run=dry_run, accept_loss=accept_loss))
     from dataclasses import asdict
 
     _show_shards(out, found)
@@ -54,7 +57,6 @@ async def _shards(
     configured: Settings, partitions: Sequence[int], *, dry_run: bool, accept_loss: bool
 ) -> list[ShardRebuild]:
     from akasha_stream.cli.progress import ProgressBar
-    from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.rebuild.directory import data_directory
     from akasha_stream.rebuild.shard import plan, rebuild
     from akasha_stream.topics.incarnation import log_incarnation
@@ -62,8 +64,7 @@ async def _shards(
 
     topic = configured.topics.embeddings
     async with reading(configured.broker, topic) as reader, data_directory(configured) as directory:
-        log = await log_incarnation(configured.broker, topic)
-        now = Incarnation() if log is None else Incarnation(log.cluster_id, str(log.topic_id))
+        now = await log_incarnation(configured.broker, topic)
         plans = [await plan(directory, reader, partition, now) for partition in partitions]
         for each in plans if not (dry_run or accept_loss) else ():
             if each.only_here:
@@ -139,7 +140,7 @@ def lookups(
     from akasha_stream.rebuild.lookups import rebuild_lookups
 
     configured, out = operator_settings(ctx), output(json)
-    with ProgressBar() as bar:
+    with audited(configured, "rebuild lookups", partitions=partition), ProgressBar() as bar:
         tables = asyncio.run(
             rebuild_lookups(
                 configured,
@@ -168,11 +169,13 @@ def catalog(ctx: typer.Context, json: Json = False) -> None:
     from akasha_stream.tiers.folder import footers_folder
 
     configured, out = settings(ctx), output(json)
-    for file in footers_folder(configured).glob("footers-*.json"):
-        file.unlink(missing_ok=True)
 
     async def run() -> list[str]:
         async with tier_store(configured, topic=None, out=out) as store:
             return report(out, store, {})
 
-    fail_with(asyncio.run(run()))
+    with audited(configured, "rebuild catalog"):
+        for file in footers_folder(configured).glob("footers-*.json"):
+            file.unlink(missing_ok=True)
+        problems = asyncio.run(run())
+    fail_with(problems)

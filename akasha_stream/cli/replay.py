@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, operator_settings, output
 from akasha_stream.cli.exits import FAILED, INTERRUPTED
 from akasha_stream.cli.key import Key
 from akasha_stream.cli.places import PLACES, parse_place
 from akasha_stream.errors import UsageError
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
-    from akasha_stream.hot.segment_tables import Incarnation
+    from akasha_stream.incarnation import Incarnation
     from akasha_stream.replay.compare import Comparison
     from akasha_stream.replay.into import Filled
     from akasha_stream.replay.job import ReplayState
@@ -86,7 +88,8 @@ def run(  # noqa: PLR0917  Typer's parameters are options
     found, out = operator_settings(ctx), output(json)
     try:
         if into is None:
-            asyncio.run(_live(found, out, wanted, url or (), dry_run=dry_run, rate=rate))
+            with audited(found, "replay", dry_run=dry_run, asked=asked, system=system):
+                asyncio.run(_live(found, out, wanted, url or (), dry_run=dry_run, rate=rate))
         else:
             asyncio.run(_into(found, out, wanted, asked, into, embed=embed, rate=rate))
     except KeyboardInterrupt:
@@ -136,11 +139,9 @@ async def _live(
 
 
 async def _incarnation(found: Settings) -> Incarnation:
-    from akasha_stream.hot.segment_tables import Incarnation
     from akasha_stream.topics.incarnation import log_incarnation
 
-    log = await log_incarnation(found.broker, found.topics.embeddings)
-    return Incarnation() if log is None else Incarnation(log.cluster_id, str(log.topic_id))
+    return await log_incarnation(found.broker, found.topics.embeddings)
 
 
 def _show_states(out: Output, states: Sequence[ReplayState]) -> None:
@@ -189,7 +190,7 @@ def _show_states(out: Output, states: Sequence[ReplayState]) -> None:
 def _time(milliseconds: int) -> str:
     from datetime import UTC, datetime
 
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return rfc3339(datetime.fromtimestamp(milliseconds / 1000, UTC), "seconds")
 
 
 def _plain(states: Sequence[ReplayState]) -> dict[str, object]:
@@ -265,7 +266,8 @@ def _act(ctx: typer.Context, what: str, partitions: Sequence[int], urls: Sequenc
             under_way = [state.partition for state in await shards.states() if not state.final]
             return [await shards.act(each, what) for each in partitions or under_way]
 
-    states = asyncio.run(act())
+    with audited(found, f"replay {what}", partitions=list(partitions)):
+        states = asyncio.run(act())
     _show_states(out, states)
     out.result(_plain(states))
 

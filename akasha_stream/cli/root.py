@@ -74,7 +74,8 @@ root = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
-    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 settings, 4 broker, 5 topics differ, 130 interrupted.",
+    epilog="Exit codes: 0 done, 1 failed, 2 usage, 3 settings, 4 broker, 5 topics differ, 6 some input refused, "
+    "130 interrupted.",
 )
 
 

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from akasha_stream.cli.context import output, printable, settings
+from akasha_stream.cli.figures import counted
 from akasha_stream.cli.key import Key
 from akasha_stream.cli.times import parse_time
 from akasha_stream.errors import UsageError
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from pydantic import SecretStr
@@ -79,7 +81,7 @@ def command(
         filters["systems"] = system
     for name, time in (("created_after", since), ("created_before", until)):
         if time is not None:
-            filters[name] = parse_time(time).isoformat()
+            filters[name] = rfc3339(parse_time(time))
     if where:
         filters["metadata"] = _conditions(where)
     options: dict[str, Any] = {
@@ -90,7 +92,7 @@ def command(
         "threshold": threshold,
         "filters": filters or None,
         "after": after or None,
-        "as_of": None if as_of is None else as_of if _TOKENS.fullmatch(as_of) else parse_time(as_of).isoformat(),
+        "as_of": None if as_of is None else as_of if _TOKENS.fullmatch(as_of) else rfc3339(parse_time(as_of)),
         "fields": None if fields is None else [f.strip() for f in fields.split(",")],
         "index": index,
     }
@@ -140,17 +142,36 @@ def worker_key(ctx: typer.Context, key: str | None) -> SecretStr | str | None:
 
 
 def _show(out: Output, found: SearchResponse) -> None:
-    out.table(
-        ("sim", "event", "content"),
-        [(_similarity(hit), f"{hit.source_system}\n{hit.event_id}", _text(hit)) for hit in found.hits],
-        right="sim",
-    )
+    if found.hits:
+        out.table(
+            ("sim", "event", "content"),
+            [(_similarity(hit), f"{hit.source_system}\n{hit.event_id}", _text(hit)) for hit in found.hits],
+            right="sim",
+        )
+    else:
+        for line in _nothing(found):
+            out.line(line)
     indexes = ", ".join(sorted({part.index for part in found.plan})) or "nothing"
     rows = sum(part.rows for part in found.plan)
     hits = "1 hit" if len(found.hits) == 1 else f"{len(found.hits)} hits"
     out.line(f"{hits} in {found.took_ms:.1f} ms, from {rows:,} rows by {indexes}")
     for part in found.incomplete:
         out.note(f"incomplete: {part.detail}")
+
+
+def _nothing(found: SearchResponse) -> list[str]:
+    """What was searched without a hit, and what to look at."""
+    rows, matching = sum(part.rows for part in found.plan), sum(part.matching for part in found.plan)
+    if not rows and found.complete:
+        return ["Nothing found: no events are stored yet.", "publish:  akasha-stream publish FILE"]
+    partitions = counted(len({part.partition for part in found.plan}), "partition")
+    whole = "everything was searched" if found.complete else "not everything could be searched"
+    lines = [f"Nothing found in {counted(rows, 'row')} of {partitions}; {whole}."]
+    if rows and not matching:
+        lines.append("None of these rows is live and passes the filters.")
+    elif matching:
+        lines.append(f"{counted(matching, 'row')} passed the filters on system and time, none the other conditions.")
+    return lines
 
 
 def _similarity(hit: Hit) -> str:

@@ -13,6 +13,7 @@ from akasha_stream.cli.exits import FAILED
 from akasha_stream.cli.key import Key
 from akasha_stream.cli.lag import Urls
 from akasha_stream.cli.watching import Watch, run_watch, watch
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from akasha_stream.operations.status import Status
@@ -135,7 +136,7 @@ def _plain(status: Status) -> dict[str, object]:
             "host": None if worker.registered is None else worker.registered.host,
             "pid": None if worker.registered is None else worker.registered.pid,
             "version": None if worker.registered is None else worker.registered.version,
-            "started_at": None if worker.registered is None else worker.registered.started_at.isoformat(),
+            "started_at": None if worker.registered is None else rfc3339(worker.registered.started_at),
             "heartbeat_age_s": worker.heartbeat_age_s(),
             "ready": worker.ready,
             "partitions": list(worker.owned),

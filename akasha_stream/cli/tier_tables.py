@@ -12,6 +12,7 @@ from akasha_stream.storage.settings import TIERS, TierName
 from akasha_stream.tiers.copies import segments_of
 from akasha_stream.tiers.policy import after_s, age_s
 from akasha_stream.tiers.words import bytes_in_words, span_in_words
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from akasha_stream.settings import TierPolicy
@@ -155,7 +156,7 @@ async def segment_details(
         "old_copies": [tier for tier in _copies(store)[segment.key.path()] if tier != segment.tier],
         "bytes": segment.size,
         "etag": segment.etag,
-        "written": segment.modified.isoformat(),
+        "written": rfc3339(segment.modified),
         "topic": footer.topic,
         "partition": footer.partition,
         "start": footer.start,
@@ -169,7 +170,7 @@ async def segment_details(
         "models": list(footer.models),
         "precision": footer.precision,
         "searches": access.total(segment.key),
-        "last_searched": None if last is None else datetime.fromtimestamp(last, UTC).isoformat(),
+        "last_searched": None if last is None else rfc3339(datetime.fromtimestamp(last, UTC)),
         "moves": _moves(segment, now, policy),
     }
 
@@ -194,7 +195,7 @@ def _time(microseconds: int) -> datetime:
 
 
 def _iso(microseconds: int | None) -> str | None:
-    return None if microseconds is None else _time(microseconds).isoformat()
+    return None if microseconds is None else rfc3339(_time(microseconds))
 
 
 def _age(microseconds: int) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, output, settings
 from akasha_stream.cli.progress import progress_bar
 from akasha_stream.cli.stored import access_record, choose, tier_store
@@ -53,7 +54,9 @@ def migrate(
                 moves = _chosen(found, to, named=bool(segments))
             await _migrate(store, moves, configured, out, dry_run=dry_run)
 
-    asyncio.run(run())
+    about = {"segments": segments, "to": to, "system": system, "since": since, "until": until}
+    with audited(configured, "tiers migrate", dry_run=dry_run, **about):
+        asyncio.run(run())
 
 
 def _planned(store: SegmentStore, configured: Settings, out: Output) -> list[Move]:

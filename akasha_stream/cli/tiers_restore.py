@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, output, settings
 from akasha_stream.cli.progress import progress_bar
 from akasha_stream.cli.stored import choose, tier_store
 from akasha_stream.cli.tier_options import DryRun, Json, Names, Since, System, Until
 from akasha_stream.errors import StorageError, UsageError
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from akasha_stream.tiers.restore import Restoring
@@ -44,6 +46,8 @@ def restore(
     if not (segments or by_content or every or status):
         raise UsageError("say which: a SEGMENT, --system, --since, --until, or --all")
 
+    asking = not (status or dry_run)
+
     async def run() -> None:
         async with tier_store(configured, topic=configured.topics.embeddings, out=out) as store:
             found = await archived_segments(store)
@@ -52,14 +56,15 @@ def restore(
                 found = [each for each in found if each.key in chosen]
                 if segments and not found:
                     out.note("none of them is archived: they can be read as they are")
-            asking = not (status or dry_run)
             with progress_bar("asking", len(found)) as advance:
                 states = await ask(
                     store, found, days or configured.tier_policy.restore_days, only_ask=not asking, on_each=advance
                 )
             _report_restore(out, states, asked=asking)
 
-    asyncio.run(run())
+    about = {"segments": segments, "all": every, "system": system, "since": since, "until": until, "days": days}
+    with audited(configured, "tiers restore", dry_run=not asking, **about):
+        asyncio.run(run())
 
 
 def _report_restore(out: Output, states: list[Restoring], *, asked: bool) -> None:
@@ -98,7 +103,7 @@ def _report_restore(out: Output, states: list[Restoring], *, asked: bool) -> Non
                     "bytes": each.archived.size,
                     "state": None if each.state is None else each.state.status,
                     "readable": each.state is not None and each.state.readable,
-                    "expires": each.state.expires.isoformat() if each.state and each.state.expires else None,
+                    "expires": rfc3339(each.state.expires) if each.state and each.state.expires else None,
                     "takes": each.takes,
                     "error": each.error or None,
                 }

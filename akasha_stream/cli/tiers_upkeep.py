@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import output, settings
 from akasha_stream.cli.progress import progress_bar
 from akasha_stream.cli.stored import tier_store
@@ -35,7 +36,8 @@ def apply(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> No
         async with tier_store(configured, topic=configured.topics.embeddings, out=out) as store:
             return await apply_rules(store, dry_run=dry_run)
 
-    found = asyncio.run(run())
+    with audited(configured, "tiers apply", dry_run=dry_run):
+        found = asyncio.run(run())
     for each in found:
         out.line(f"{each.provider}://{each.bucket} ({', '.join(each.tiers)})")
         if each.unsupported:
@@ -90,7 +92,8 @@ def compact(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> 
             with progress_bar("compacting", None) as advance:
                 return await compact_logs(store, logs, dry_run=dry_run, settings=configured, on_progress=advance)
 
-    report = asyncio.run(run())
+    with audited(configured, "tiers compact", dry_run=dry_run):
+        report = asyncio.run(run())
     for problem in report.problems:
         out.note(problem)
     rows = [
@@ -152,7 +155,8 @@ def clean(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> No
             rewritten = await clean_up(store, None, configured.compaction.grace_s, datetime.now(UTC), dry_run=dry_run)
             return moved, rewritten
 
-    moved, rewritten = asyncio.run(run())
+    with audited(configured, "tiers clean", dry_run=dry_run):
+        moved, rewritten = asyncio.run(run())
     deleted = [
         *(("copy", each.segment.tier, each.segment.path, f"is in {each.keeper.tier}") for each in moved.deleted),
         *(("segment", tier, path, "a wider or later one stands for it") for tier, path in rewritten.segments),

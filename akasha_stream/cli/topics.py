@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.cli.context import Output, output, settings
 
 if TYPE_CHECKING:
@@ -33,7 +34,9 @@ def apply_(
     """
     from akasha_stream.topics.admin import drift
 
-    found = asyncio.run(_apply(settings(ctx), dry_run=dry_run, grow=grow))
+    configured = settings(ctx)
+    with audited(configured, "topics apply", dry_run=dry_run, grow=grow):
+        found = asyncio.run(_apply(configured, dry_run=dry_run, grow=grow))
     out = output(json)
     _report(out, found, done=not dry_run)
     if not found.changes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,6 +87,8 @@ class _Run:
         self._broker = broker
         self._data_dir = data_dir
         self._port = port
+        self._storage_file: Path | None = None
+        """Names the object store of servers that were started here, to other commands."""
 
     async def run(self) -> None:
         from akasha_stream.cli.serve import serve_worker
@@ -99,7 +102,8 @@ class _Run:
                 from akasha_stream.storage.settings import StorageSettings
 
                 servers, found = await self._start(stack)
-                storage = StorageSettings.local(found.hot.data_dir.parent / "objects")
+                self._storage_file = _write_storage(found.hot.data_dir.parent)
+                storage = StorageSettings.load(self._storage_file)
                 watching = asyncio.create_task(watch_servers(servers), name="servers")
                 stack.callback(watching.cancel)
             await ensure_topics(found)
@@ -158,6 +162,9 @@ class _Run:
         out.line(f'search:   akasha-stream search "words"{url}')
         redis = "" if servers is None or servers.redis_url in _USUAL_REDIS else f"REDIS_URL={servers.redis_url} "
         out.line(f"status:   {prefix}{redis}akasha-stream status")
+        if self._storage_file is not None:
+            file = shlex.quote(str(self._storage_file))
+            out.line(f"tiers:    AKASHA_STORAGE_SETTINGS={file} akasha-stream tiers list")
         out.line("stop:     Ctrl-C")
         if out.json:
             out.result(
@@ -168,6 +175,7 @@ class _Run:
                     "bootstrap_servers": bootstrap,
                     "redis": None if not found.redis.enabled else _without_secret(found.redis.url.get_secret_value()),
                     "data_dir": str(found.hot.data_dir),
+                    "storage_settings": None if self._storage_file is None else str(self._storage_file),
                     "topic": found.topics.embeddings,
                     "partitions": worker.store.owned(),
                 }
@@ -192,6 +200,27 @@ async def watch_servers(servers: Servers) -> None:
 
 _USUAL_BROKERS = {"localhost:9092", "127.0.0.1:9092"}
 _USUAL_REDIS = {"redis://localhost:6379/0", "redis://127.0.0.1:6379/0"}
+
+
+def _write_storage(folder: Path) -> Path:
+    """Settings of an object store in folders, beside them."""
+    import yaml
+
+    from akasha_stream.storage.settings import TIERS
+
+    folder = folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    root = str(folder / "objects").replace("${", "$${")
+    backends = {
+        f"local-{tier}": {"provider": "local", "bucket_name": tier, "root": root, "tier": tier} for tier in TIERS
+    }
+    tiers = {tier: f"local-{tier}" for tier in TIERS}
+    file = folder / "akasha-storage.yml"
+    file.write_text(
+        yaml.safe_dump({"storage": {"default_backend": tiers["hot"], "tiers": tiers, **backends}}, sort_keys=False),
+        encoding="utf-8",
+    )
+    return file
 
 
 def data_home() -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from time import perf_counter
 
 import numpy as np
@@ -14,7 +14,8 @@ from akasha_stream.cluster.ask import Asked, ask_owners
 from akasha_stream.cluster.events import Events, lapsed
 from akasha_stream.cluster.here import Here
 from akasha_stream.cluster.merge import Merged, Part, Version, merge
-from akasha_stream.cluster.messages import PeerAnswer, PeerSearch
+from akasha_stream.cluster.messages import PeerAnswer, PeerPage, PeerRecent, PeerSearch
+from akasha_stream.cluster.newest import joined
 from akasha_stream.cluster.owners import Owners
 from akasha_stream.cluster.peers import HttpPeers, Peers
 from akasha_stream.cluster.stats import ClusterStats
@@ -26,6 +27,8 @@ from akasha_stream.search.query import (
     EventRef,
     Hit,
     Incomplete,
+    RecentEvents,
+    RecentRequest,
     SearchRequest,
     SearchResponse,
     StoredEvent,
@@ -71,7 +74,7 @@ class Cluster:
         tokens = self.engine.tokens(request)
         vector = await self._vector(request, within, tokens)
         merged, others = await self._newest(_by_vector(request, vector), vector, request.like, within, tokens)
-        incomplete = merged.incomplete + self._missing(merged, others)
+        incomplete = merged.incomplete + self._missing(merged.owned, merged.lapsed, others.failures)
         wanted = DEFAULT_FIELDS if request.fields is None else request.fields
         return SearchResponse.model_construct(
             hits=merged.hits if "position" in wanted else [_without_position(hit) for hit in merged.hits],
@@ -88,6 +91,24 @@ class Cluster:
         SegmentCorrupt where it is in an object store.
         """
         return await self._events.find(EventRef(source_system=source_system, event_id=event_id), embedding, within)
+
+    async def recent(self, asked: RecentRequest, within: Systems) -> RecentEvents:
+        """A page of the newest events, whoever has them. Raises as SearchEngine.recent does."""
+        question = PeerRecent(request=asked)
+        mine = set(self.here.owned())
+
+        async def ask(url: str, _: list[int], timeout_s: float) -> PeerPage:
+            return await self._peers.recent(url, question, within, timeout_s)
+
+        here, others = await asyncio.gather(
+            self.here.recent(question, within),
+            ask_owners(self._owners, set(range(self.engine.store.partitions())) - mine, ask, self._timeout_s),
+        )
+        page = joined([here, *others.answers], asked.limit)
+        found = strays(page.versions(), self.engine.store.partitions())
+        old = await superseded(found, self.here, self._owners, self._peers, self._timeout_s, within=within)
+        incomplete = page.incomplete + self._missing(page.owned, page.lapsed, others.failures)
+        return RecentEvents(events=page.without(old), next=page.next, complete=not incomplete, incomplete=incomplete)
 
     def stats(self, within: Systems) -> Stats:
         """Of this worker."""
@@ -138,7 +159,7 @@ class Cluster:
             while True:
                 merged = merge(parts, k, ask_for, old)
                 # As of an earlier moment, what is newer now says nothing.
-                found = strays(merged, self.engine.store.partitions()) if request.as_of is None else {}
+                found = strays(merged.versions(), self.engine.store.partitions()) if request.as_of is None else {}
                 new = {version: at for version, at in found.items() if version not in checked}
                 if not new:
                     break
@@ -177,16 +198,18 @@ class Cluster:
             ask_owners(self._owners, others, ask, self._timeout_s + waits_s),
         )
 
-    def _missing(self, merged: Merged, others: Asked[PeerAnswer]) -> list[Incomplete]:
+    def _missing(
+        self, owned: Collection[int], lapsed_: Collection[int], failures: Mapping[int, OwnerUnavailable]
+    ) -> list[Incomplete]:
         """An entry for each partition whose owner has not answered."""
         result = []
         for partition in range(self.engine.store.partitions()):
-            if partition in merged.owned:
+            if partition in owned:
                 continue
-            if partition in merged.lapsed:
+            if partition in lapsed_:
                 result.append(lapsed(partition))
                 continue
-            why = others.failures.get(partition) or OwnerUnavailable("it moved to another worker meanwhile")
+            why = failures.get(partition) or OwnerUnavailable("it moved to another worker meanwhile")
             detail = f"the events of partition {partition} were not searched: {why}"
             result.append(Incomplete(reason=why.reason, partition=partition, detail=detail))
         return result

@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from akasha_stream.auth.systems import Systems
 from akasha_stream.cluster.merge import Part
-from akasha_stream.cluster.messages import PeerAnswer, PeerEvent, PeerGet, PeerSearch, PeerWrites, PeerWritten
+from akasha_stream.cluster.messages import (
+    PeerAnswer,
+    PeerEvent,
+    PeerGet,
+    PeerPage,
+    PeerRecent,
+    PeerSearch,
+    PeerWrites,
+    PeerWritten,
+)
 from akasha_stream.errors import EventNotFound
 from akasha_stream.partitioner import partition_of
 from akasha_stream.search.engine import SearchEngine
@@ -99,6 +108,21 @@ class Here:
             incomplete=behind,
             owned=sorted(owned),
             lapsed=sorted(set(store.owned()) - owned),
+        )
+
+    async def recent(self, asked: PeerRecent, within: Systems) -> PeerPage:
+        """Raises as SearchEngine.recent does."""
+        before = self.owned()
+        page = await self.engine.newest(asked.request, within)
+        owned = page.searched.intersection(before).intersection(self.owned())
+        return PeerPage.model_construct(
+            events=[each.event for each in page.found],
+            places=[str(each.place) for each in page.found],
+            appended_at=[each.appended_at for each in page.found],
+            next=None if page.following is None else str(page.following),
+            incomplete=page.incomplete,
+            owned=sorted(owned),
+            lapsed=sorted(page.searched - owned),
         )
 
     def written(self, asked: PeerWrites, within: Systems) -> PeerWritten:

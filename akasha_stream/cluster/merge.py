@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
+from akasha_stream.cluster.ask import Answered
 from akasha_stream.search.query import Hit, Incomplete, SegmentPlan
 
 type Version = tuple[str, str, int]
 """An event as a partition has it: source system, id, partition."""
+
+
+class Reported(Answered, Protocol):
+    @property
+    def incomplete(self) -> Sequence[Incomplete]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,13 @@ class Merged:
     short: bool
     """Versions that are no longer the newest have taken places from others: ask for more."""
 
+    def versions(self) -> dict[Version, int]:
+        """→ when the log took it."""
+        return {
+            (hit.source_system, hit.event_id, _partition(hit)): at
+            for hit, at in zip(self.hits, self.appended_at, strict=True)
+        }
+
 
 def merge(parts: Sequence[Part], k: int, asked: int, superseded: Collection[Version]) -> Merged:
     """The best `k` by (similarity descending, source system, event id), of parts that were asked for `asked` hits each.
@@ -47,16 +61,7 @@ def merge(parts: Sequence[Part], k: int, asked: int, superseded: Collection[Vers
     partitions (the topic has grown) the version counts that the log took last. `superseded`: known not to be the
     newest.
     """
-    source: dict[int, int] = {}
-    for number, part in enumerate(parts):
-        for partition in part.lapsed:
-            source.setdefault(partition, number)
-    owned: dict[int, int] = {}
-    for number, part in enumerate(parts):
-        for partition in part.owned:
-            owned.setdefault(partition, number)
-    source |= owned
-
+    source, owned = sources(parts)
     newest: dict[tuple[str, str], tuple[int, int, Hit]] = {}
     dropped = [0] * len(parts)
     for number, part in enumerate(parts):
@@ -84,16 +89,28 @@ def merge(parts: Sequence[Part], k: int, asked: int, superseded: Collection[Vers
         best,
         [appended_at for appended_at, _, _ in ranked],
         [each for number, part in enumerate(parts) for each in part.plan if source.get(each.partition) == number],
-        [
-            each
-            for number, part in enumerate(parts)
-            for each in part.incomplete
-            if each.reason != "partition_not_owned" and (each.partition is None or source.get(each.partition) == number)
-        ],
-        frozenset(owned),
-        frozenset(source) - frozenset(owned),
+        counting(parts, source),
+        owned,
+        frozenset(source) - owned,
         short,
     )
+
+
+def sources(parts: Sequence[Answered]) -> tuple[dict[int, int], frozenset[int]]:
+    """Partition → number of the part that counts for it; and the partitions whose owner has answered."""
+    lapsed = {partition: number for number, part in reversed([*enumerate(parts)]) for partition in part.lapsed}
+    owned = {partition: number for number, part in reversed([*enumerate(parts)]) for partition in part.owned}
+    return lapsed | owned, frozenset(owned)
+
+
+def counting(parts: Sequence[Reported], source: Mapping[int, int]) -> list[Incomplete]:
+    """What the parts that count say is missing. A partition that one does not own is another's to tell of."""
+    return [
+        each
+        for number, part in enumerate(parts)
+        for each in part.incomplete
+        if each.reason != "partition_not_owned" and (each.partition is None or source.get(each.partition) == number)
+    ]
 
 
 def _order(hit: Hit) -> tuple[float, str, str]:

@@ -3,6 +3,7 @@
 POST /v1/peer/search  PeerSearch → PeerAnswer
 POST /v1/peer/event   PeerGet → PeerEvent
 POST /v1/peer/written PeerWrites → PeerWritten
+POST /v1/peer/recent  PeerRecent → PeerPage
 
 What asks too much (a field that this version does not know) is refused, not half answered.
 """
@@ -11,7 +12,14 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from akasha_stream.search.query import EventRef, Incomplete, SearchRequest, SearchResponse, StoredEvent
+from akasha_stream.search.query import (
+    EventRef,
+    Incomplete,
+    RecentRequest,
+    SearchRequest,
+    SearchResponse,
+    StoredEvent,
+)
 
 
 class _Question(BaseModel):
@@ -74,5 +82,21 @@ class PeerWritten(BaseModel):
         description="of each event: when the log took its newest version there, deleted ones too, microseconds since "
         "the epoch; null: there was none"
     )
+    owned: list[int]
+    lapsed: list[int] = []
+
+
+class PeerRecent(_Question):
+    """The newest events of all partitions that the worker asked has."""
+
+    request: RecentRequest
+
+
+class PeerPage(BaseModel):
+    events: list[StoredEvent]
+    places: list[str] = Field(description="of each event: what a page that ends with it names as its `next`")
+    appended_at: list[int] = Field(description="of each event: when the log took it, microseconds since the epoch")
+    next: str | None
+    incomplete: list[Incomplete] = []
     owned: list[int]
     lapsed: list[int] = []

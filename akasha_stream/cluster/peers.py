@@ -12,7 +12,16 @@ from pydantic import BaseModel, SecretStr, TypeAdapter, ValidationError
 
 from akasha_stream.api.problems import MEDIA_TYPE, Problem
 from akasha_stream.auth.systems import EVERY, SYSTEMS_HEADER, Systems
-from akasha_stream.cluster.messages import PeerAnswer, PeerEvent, PeerGet, PeerSearch, PeerWrites, PeerWritten
+from akasha_stream.cluster.messages import (
+    PeerAnswer,
+    PeerEvent,
+    PeerGet,
+    PeerPage,
+    PeerRecent,
+    PeerSearch,
+    PeerWrites,
+    PeerWritten,
+)
 from akasha_stream.connections.tls import trusting, untrusted
 from akasha_stream.errors import OwnerUnavailable
 from akasha_stream.search.engine import Stats
@@ -38,6 +47,8 @@ class Peers(Protocol):
     async def event(self, url: str, asked: PeerGet, within: Systems, timeout_s: float) -> PeerEvent: ...
 
     async def written(self, url: str, asked: PeerWrites, within: Systems, timeout_s: float) -> PeerWritten: ...
+
+    async def recent(self, url: str, asked: PeerRecent, within: Systems, timeout_s: float) -> PeerPage: ...
 
     async def stats(self, url: str, within: Systems, timeout_s: float) -> Stats: ...
 
@@ -69,6 +80,10 @@ class HttpPeers:
     async def written(self, url: str, asked: PeerWrites, within: Systems, timeout_s: float) -> PeerWritten:
         content = await self._send("POST", f"{url}/v1/peer/written", asked, within=within, timeout_s=timeout_s)
         return _parsed(url, TypeAdapter(PeerWritten), content)
+
+    async def recent(self, url: str, asked: PeerRecent, within: Systems, timeout_s: float) -> PeerPage:
+        content = await self._send("POST", f"{url}/v1/peer/recent", asked, within=within, timeout_s=timeout_s)
+        return _parsed(url, TypeAdapter(PeerPage), content)
 
     async def stats(self, url: str, within: Systems, timeout_s: float) -> Stats:
         return _parsed(

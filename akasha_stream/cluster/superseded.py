@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from akasha_stream.auth.systems import Systems
 from akasha_stream.cluster.ask import ask_owners
 from akasha_stream.cluster.here import Here
-from akasha_stream.cluster.merge import Merged, Version
+from akasha_stream.cluster.merge import Version
 from akasha_stream.cluster.messages import PeerWrites
 from akasha_stream.cluster.owners import Owners
 from akasha_stream.cluster.peers import Peers
@@ -30,18 +30,10 @@ class _Written:
     lapsed: Collection[int] = ()
 
 
-def strays(merged: Merged, partitions: int) -> dict[Version, int]:
-    """Hits that are not in the partition that the partitioner names → when the log took them."""
-    homes: dict[str, int] = {}
-    found = {}
-    for hit, appended_at in zip(merged.hits, merged.appended_at, strict=True):
-        home = homes.get(hit.source_system)
-        if home is None:
-            home = homes[hit.source_system] = partition_of(hit.source_system, partitions)
-        assert hit.position is not None
-        if hit.position.partition != home:
-            found[hit.source_system, hit.event_id, hit.position.partition] = appended_at
-    return found
+def strays(versions: Mapping[Version, int], partitions: int) -> dict[Version, int]:
+    """Those that are not in the partition that the partitioner names. Of each version: when the log took it."""
+    homes = {system: partition_of(system, partitions) for system in {system for system, _, _ in versions}}
+    return {version: at for version, at in versions.items() if version[2] != homes[version[0]]}
 
 
 async def superseded(

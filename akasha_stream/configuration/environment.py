@@ -1,7 +1,8 @@
 """Settings from environment variables: AKASHA_<SECTION>__<KEY>.
 
 A variable that is empty counts as not set; `null` sets an optional key to nothing. A key that holds a mapping
-or a list takes JSON. Other AKASHA_ names (one underscore) are free for `${…}` references in the files.
+or a list takes JSON. Other AKASHA_ names (one underscore) are free for `${…}` references in the files; one that no file
+refers to is told (unused.py).
 """
 
 from __future__ import annotations
@@ -22,11 +23,7 @@ _JSON: dict[object, str] = {dict: "a JSON object", tuple: "a JSON array"}
 
 def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> dict[tuple[str, str], tuple[object, str]]:
     """(section, key) → (value, variable) of the variables that are set. Raises SettingsError for an unknown one."""
-    known = {
-        f"{PREFIX}{section}__{key}".upper(): (section, key)
-        for section, of_section in sections(model).items()
-        for key in of_section.model_fields
-    }
+    known = names(model)
     found: dict[tuple[str, str], tuple[object, str]] = {}
     for variable in sorted(variables):
         name = variable.upper()
@@ -48,6 +45,15 @@ def from_environment(model: type[BaseModel], variables: Mapping[str, str]) -> di
                 raise SettingsError(f"{variable}: {section}.{key}: is not valid JSON; allowed: {shape}") from None
         found[section, key] = (value, variable)
     return found
+
+
+def names(model: type[BaseModel]) -> dict[str, tuple[str, str]]:
+    """Variable → (section, key) that it sets."""
+    return {
+        f"{PREFIX}{section}__{key}".upper(): (section, key)
+        for section, of_section in sections(model).items()
+        for key in of_section.model_fields
+    }
 
 
 def _hint(name: str, known: Mapping[str, tuple[str, str]]) -> str:

@@ -24,6 +24,7 @@ from akasha_stream.configuration.environment import from_environment
 from akasha_stream.configuration.explain import explain, sections, shown
 from akasha_stream.configuration.places import overlay_file, settings_file
 from akasha_stream.configuration.together import problem_together
+from akasha_stream.configuration.unused import unused
 from akasha_stream.errors import SettingsError
 from akasha_stream.settings import Settings
 
@@ -33,11 +34,13 @@ _LONGEST_ENVIRONMENT = 60
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`files`: what was read, in order. `places`: where each key that isn't a default comes from."""
+    """`files`: what was read, in order. `places`: where each key that isn't a default comes from. `unused`: a text for
+    each AKASHA_ variable that nothing reads."""
 
     settings: Settings
     files: tuple[Path, ...]
     places: Mapping[KeyPath, str]
+    unused: list[str]
 
 
 def load(
@@ -98,7 +101,7 @@ def load(
         concerned, text = problem
         where = next((places[key] for key in concerned if key in places), str(base))
         raise SettingsError(f"{where}: {dotted(concerned[0])}: {text}")
-    return Loaded(settings, tuple(files), places)
+    return Loaded(settings, tuple(files), places, unused(variables, base.parent, settings.topics.definitions))
 
 
 def _put(values: dict[str, object], path: KeyPath, value: object) -> None:

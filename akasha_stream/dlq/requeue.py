@@ -27,6 +27,7 @@ from akasha_stream.hot.durable import passed
 from akasha_stream.partitioner import partition_of_key
 from akasha_stream.publish.connection import NO_IDEMPOTENCE
 from akasha_stream.settings import Settings
+from akasha_stream.times import rfc3339
 from akasha_stream.topics.broker import broker_errors, connecting
 from akasha_stream.topics.reader import TopicReader, as_record, reading
 
@@ -125,7 +126,7 @@ def _due(ledger: Ledger, choice: Choice, done: Requeued, *, again: bool) -> list
 
 
 def _when(mark: Mark) -> str:
-    return f"at {datetime.fromtimestamp(mark.timestamp_ms / 1000, UTC).isoformat(timespec='seconds')}"
+    return f"at {rfc3339(datetime.fromtimestamp(mark.timestamp_ms / 1000, UTC), 'seconds')}"
 
 
 async def _batches(reader: TopicReader, due: Sequence[Letter]) -> AsyncIterator[list[Letter]]:
@@ -154,7 +155,7 @@ async def _batches(reader: TopicReader, due: Sequence[Letter]) -> AsyncIterator[
 
 async def _send(producer: AIOKafkaProducer, settings: Settings, batch: Sequence[Letter], partitions: int) -> list[Sent]:
     topics = settings.topics
-    now = datetime.now(UTC).isoformat(timespec="milliseconds").encode()
+    now = rfc3339(datetime.now(UTC), "milliseconds").encode()
 
     async def again(letter: Letter) -> Any:
         kept = [(name, content) for name, content in letter.headers if name not in {REQUEUED_FROM, REQUEUED_AT}]

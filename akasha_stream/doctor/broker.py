@@ -71,7 +71,7 @@ async def _versions(
     if lacking:
         found.fail("versions", f"the broker lacks {', '.join(lacking)}", "run Apache Kafka 2.8 or newer")
         return
-    if await incarnation_through(admin._client, settings.topics.embeddings) is None:
+    if not (await incarnation_through(admin._client, settings.topics.embeddings)).known:
         if versions.get(3, (0, 0))[1] >= 10:  # it has topic ids, so the topic is what is missing: _topics says so
             found.ok("versions", "topic ids, idempotence, transactions")
             return

@@ -22,6 +22,8 @@ def check_settings(found: Findings, path: Path | None, environment: str | None) 
         return None
     settings = loaded.settings
     found.ok("settings", f"{', '.join(map(str, loaded.files))} ({settings.environment})")
+    for text in loaded.unused:
+        found.warn("variables", text, "correct its name, or unset it: what it was meant to set has its default")
     try:
         found.ok("topics", f"{len(definitions(settings))} topic files")
     except SettingsError as error:

@@ -1,13 +1,16 @@
-"""The disk under hot.data_dir: can it be written, is there room, and does it last?"""
+"""The disk under a worker's data directory: can it be written, is there room, and does it last?"""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
+import socket
 import tempfile
 from pathlib import Path
 
 from akasha_stream.doctor.finding import Findings
+from akasha_stream.operations.workers import registered_workers
 from akasha_stream.settings import Settings
 
 LEAST_BYTES = 1_000_000_000
@@ -18,8 +21,16 @@ _NETWORK = {"nfs", "nfs4", "cifs", "smb3", "fuse.sshfs", "9p", "ceph", "glusterf
 _MEMORY = {"tmpfs", "ramfs"}
 
 
-def check_disk(found: Findings, settings: Settings) -> None:
-    folder = settings.hot.data_dir.absolute()
+async def check_disks(found: Findings, settings: Settings) -> None:
+    """Of the workers that run on this machine, as they say in their registry; without one, of the settings."""
+    workers, _ = await registered_workers(settings)
+    folders = {Path(each.data_dir) for each in workers if each.data_dir and each.host == socket.gethostname()}
+    for folder in sorted(folders) or [settings.hot.data_dir.absolute()]:
+        await asyncio.to_thread(check_disk, found, folder, in_use=bool(folders))
+
+
+def check_disk(found: Findings, folder: Path, *, in_use: bool = False) -> None:
+    """`in_use`: a worker runs on it, maybe as another user."""
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     try:
         with tempfile.NamedTemporaryFile(dir=existing, prefix=".doctor-") as file:
@@ -27,6 +38,9 @@ def check_disk(found: Findings, settings: Settings) -> None:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
+        if in_use and isinstance(error, PermissionError):
+            found.ok("writable", f"{folder}, by its worker and not by the user {_user()}")
+            return
         found.fail(
             "writable",
             f"{existing}: {error.strerror}",

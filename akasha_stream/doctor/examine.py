@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from akasha_stream.doctor.broker import check_broker
 from akasha_stream.doctor.clock import check_clock
-from akasha_stream.doctor.disk import check_disk
+from akasha_stream.doctor.disk import check_disks
 from akasha_stream.doctor.extensions import check_extensions
 from akasha_stream.doctor.finding import Finding, Findings
 from akasha_stream.doctor.redis import check_redis
@@ -26,7 +26,7 @@ async def examine(settings: Settings, *, storage: bool) -> list[Finding]:
     checks: list[tuple[str, Check]] = [
         ("broker", lambda found: check_broker(found, settings)),
         ("redis", lambda found: check_redis(found, settings)),
-        ("disk", lambda found: asyncio.to_thread(check_disk, found, settings)),
+        ("disk", lambda found: check_disks(found, settings)),
         ("clock", lambda found: check_clock(found, settings)),
         ("extensions", lambda found: check_extensions(found, settings)),
         ("workers", lambda found: check_workers(found, settings)),

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from akasha_stream.errors import ValidationError
 from akasha_stream.events.model import Event
+from akasha_stream.times import rfc3339
 
 type Format = Literal["arrow", "json"]
 
@@ -87,7 +88,7 @@ def headers(format: Format, source_system: str, bundle_id: str) -> list[tuple[st
         ("ce_type", CLOUDEVENT_TYPE.encode()),
         ("ce_id", bundle_id.encode()),
         ("ce_source", f"/source-systems/{source_system}".encode()),
-        ("ce_time", datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z").encode()),
+        ("ce_time", rfc3339(datetime.now(UTC), "microseconds").encode()),
     ]
 
 

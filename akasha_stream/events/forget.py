@@ -16,13 +16,14 @@ from __future__ import annotations
 import re
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 import orjson
 
 from akasha_stream.errors import DecodeError
 from akasha_stream.events.bundles import JSON_TYPE
 from akasha_stream.events.records import Record
+from akasha_stream.times import rfc3339
 
 FORGET_TYPE = "akasha.forget"
 FORMAT = 1
@@ -41,7 +42,7 @@ class Forget:
 
 def encode_forget(request: Forget) -> tuple[bytes, bytes, list[tuple[str, bytes]]]:
     """(key, value, headers) of the record; the same to each partition."""
-    at = request.requested_at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    at = rfc3339(request.requested_at, "microseconds")
     value = orjson.dumps({"format": FORMAT, "system_sha256": request.system_sha256, "requested_at": at})
     headers = [
         ("content-type", JSON_TYPE.encode()),

@@ -100,7 +100,8 @@ class GrowingSegment:
         # Like a log-structured merge: every row is copied a logarithmic number of times.
         while len(chunks) > 1 and len(chunks[-2][1]) <= len(chunks[-1][1]) and len(chunks[-2][1]) < MERGE_ROWS:
             (start, left), (_, right) = chunks[-2:]
-            merged = pa.Table.from_batches([left, right]).combine_chunks().to_batches()[0]
+            # Not from Arrow's own pool: among a batch's short-lived buffers these keep its pages, 250 bytes a row.
+            merged = pa.Table.from_batches([left, right]).combine_chunks(pa.system_memory_pool()).to_batches()[0]
             chunks[-2:] = [(start, merged)]
         self._chunks = tuple(chunks)
 

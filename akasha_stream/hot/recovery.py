@@ -46,9 +46,10 @@ from akasha_stream.hot.sealed import (
 )
 from akasha_stream.hot.segment import end_rows
 from akasha_stream.hot.segment_file import SegmentFile
-from akasha_stream.hot.segment_tables import Forgets, Incarnation, Masked, Progress, SegmentTables
+from akasha_stream.hot.segment_tables import Forgets, Masked, Progress, SegmentTables
 from akasha_stream.hot.shard import TABLE_ID, AnySegment, ClosedSegment, Shard, mask_forgotten, new_growing
 from akasha_stream.hot.state import ShardState
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.segment import Bodies, SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.stream.windows import Outcome

@@ -15,8 +15,8 @@ from akasha_stream.hot.hashes import identity_key, strings
 from akasha_stream.hot.hnsw import SegmentIndex
 from akasha_stream.hot.schema import FORMAT, SegmentName
 from akasha_stream.hot.segment import NEVER, TEXT_COLUMNS, View, binary_codes, fixed_binary, inverse_norms, matrix
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.sorted_hashes import SortedHashes
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.segment import SystemCodes
 
 

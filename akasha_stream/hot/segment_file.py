@@ -14,16 +14,17 @@ from akasha_stream.hot.durable import sync_folder
 from akasha_stream.hot.schema import (
     FORMAT,
     GROWING_TABLES,
-    MEMORY_LIMIT_MB,
     SegmentName,
     connect_growing,
+    least_memory_mb,
     limit_memory,
     memory_limit_mb,
     remove_growing,
 )
-from akasha_stream.hot.segment_tables import SNAPSHOT_SCHEMA, Forgets, Incarnation, Progress, SegmentTables, SnapshotRow
+from akasha_stream.hot.segment_tables import SNAPSHOT_SCHEMA, Forgets, Progress, SegmentTables, SnapshotRow
+from akasha_stream.incarnation import Incarnation
 
-__all__ = ["Incarnation", "Progress", "SegmentFile", "SnapshotRow"]
+__all__ = ["Progress", "SegmentFile", "SnapshotRow"]
 
 
 HEADERS_BYTES = 3 * 4_096
@@ -37,7 +38,9 @@ class SegmentFile:
         self.path = path
         self._con = con
         self._closed = self._checkpointed = False
+        self._least_mb = least_memory_mb(con)
         self._limit_mb = 0  # none
+        self._events = 0
 
     @classmethod
     def create(
@@ -99,15 +102,21 @@ class SegmentFile:
                 self.close()
                 return None
             self.tables().check(dimensions)
+            self._events = self.progress().events
         except BaseException:
             self.close()
             raise
         return self
 
     @contextlib.contextmanager
-    def transaction(self) -> Iterator[None]:
-        """COMMIT at the end, ROLLBACK on an error. Raises ShardWriteError for what DuckDB refuses."""
+    def transaction(self, nbytes: int = 0) -> Iterator[None]:
+        """COMMIT at the end, ROLLBACK on an error. Raises ShardWriteError for what DuckDB refuses.
+
+        `nbytes`: of all that is inserted; the memory that DuckDB may keep goes by it.
+        """
         try:
+            if self._limit_mb:
+                self.limit_memory(nbytes)
             self._con.execute("BEGIN TRANSACTION")
             yield
             self._con.execute("COMMIT")
@@ -119,13 +128,11 @@ class SegmentFile:
             raise
 
     def insert(self, table: str, rows: pa.Table) -> None:
-        wanted = memory_limit_mb(rows.nbytes)
-        if self._limit_mb not in {0, wanted}:
-            self.limit_memory(wanted)
         # Columns by place, as the Arrow schemas have them: .4 ms less than a view over them and a SELECT.
         self._con.from_arrow(rows).insert_into(table)
 
     def insert_progress(self, progress: Progress) -> None:
+        self._events = progress.events
         # Numbers written out: binding eight parameters costs .4 ms of each commit, most of it looking for pandas.
         values = (
             progress.next_offset,
@@ -151,11 +158,14 @@ class SegmentFile:
         """What is committed."""
         return SegmentTables(self._con, self.path)
 
-    def limit_memory(self, megabytes: int = MEMORY_LIMIT_MB) -> None:
-        """Call when everything that opening needs was read."""
+    def limit_memory(self, transaction_bytes: int = 0) -> None:
+        """Call when everything that opening needs was read, and before a transaction."""
+        wanted = memory_limit_mb(self._least_mb, self._events, transaction_bytes)
+        if wanted == self._limit_mb:
+            return
         with contextlib.suppress(duckdb.OutOfMemoryException):  # more is in use: DuckDB lets go of it later
-            limit_memory(self._con, megabytes)
-            self._limit_mb = megabytes
+            limit_memory(self._con, wanted)
+            self._limit_mb = wanted
 
     def checkpoint_and_close(self) -> None:
         """Fold the WAL into the file, about a second per 100,000 rows, and let go of it.
@@ -191,7 +201,7 @@ def _connect(path: Path) -> duckdb.DuckDBPyConnection:
             raise ShardLocked(
                 f"{path} is open in another process; stop the other worker or give this one its own hot.data_dir"
             ) from exc
-        if "not a valid DuckDB" in str(exc):
+        if "not a valid DuckDB" in str(exc) or "not read enough bytes" in str(exc):
             raise SegmentCorrupt(f"{path}: {exc}") from exc
         raise ShardWriteError(f"{path}: {exc}") from exc
     except duckdb.Error as exc:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,35 +15,10 @@ from numpy.typing import NDArray
 from akasha_stream.errors import SegmentCorrupt
 from akasha_stream.hot.schema import DELETE_SCHEMA, FORMAT, ROW_COLUMNS, row_schema
 from akasha_stream.hot.segment import fixed_binary, lists_matrix
+from akasha_stream.incarnation import Incarnation
 
 READ_ROWS = 8_192
 """Rows a piece when a file is read: 12 MB of vectors. A whole segment at once was in memory three times over."""
-
-_OWN = "local-"
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """Which log a shard's offsets belong to; None where the broker does not say."""
-
-    cluster_id: str | None = None
-    topic_id: str | None = None
-
-    def differs_from(self, other: Incarnation) -> bool:
-        """True only where both know: an unknown incarnation never throws stored offsets away."""
-        return self.known and other.known and (self.topic_id != other.topic_id or self.cluster_id != other.cluster_id)
-
-    @property
-    def known(self) -> bool:
-        """Whether the broker said it."""
-        return self.topic_id is not None and not self.topic_id.startswith(_OWN)
-
-    def named(self) -> Incarnation:
-        """Itself, or under a name of our own where the broker gives none.
-
-        So that spilled segments of two logs can't meet under one key. The name is in this data directory alone.
-        """
-        return self if self.topic_id is not None else Incarnation(self.cluster_id, f"{_OWN}{uuid.uuid4().hex}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,8 +31,9 @@ from akasha_stream.hot.schema import DROPPED_SCHEMA, TOMBSTONE_SCHEMA, SegmentNa
 from akasha_stream.hot.sealed import SealedSegment
 from akasha_stream.hot.segment import GONE, NEVER, View, end_rows, find_position
 from akasha_stream.hot.segment_file import SegmentFile
-from akasha_stream.hot.segment_tables import Forgets, Incarnation, Progress
+from akasha_stream.hot.segment_tables import Forgets, Progress
 from akasha_stream.hot.state import OUTCOMES, ShardState
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.stream.digests import Digest
@@ -412,7 +413,7 @@ class Shard:
         if file is None:
             raise ShardWriteError(f"shard {self.partition} of {self.topic} has no open file")
         try:
-            with file.transaction():
+            with file.transaction(sum(table.nbytes for table in tables.values() if table is not None)):
                 for name, table in tables.items():
                     if table is not None and table.num_rows:
                         file.insert(name, table)

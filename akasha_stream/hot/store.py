@@ -15,8 +15,8 @@ from akasha_stream.hot.durable import passed, remove, sync_folder
 from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.recovery import open_shard
 from akasha_stream.hot.sealer import SealBacklog, Sealer
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import AnySegment, Shard
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.partitioner import partition_of
 from akasha_stream.search.segment import Bodies, SegmentView, SystemCodes
 from akasha_stream.settings import Settings

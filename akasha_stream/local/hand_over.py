@@ -28,8 +28,8 @@ from akasha_stream.events.decode import Decoder
 from akasha_stream.events.records import Record
 from akasha_stream.hot.durable import passed
 from akasha_stream.hot.hashes import strings
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.local.log import Identity, LocalLog, Written, as_events
 from akasha_stream.partitioner import partition_of
 from akasha_stream.publish import EventPublisher

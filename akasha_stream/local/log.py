@@ -19,9 +19,9 @@ from akasha_stream.events.model import Event
 from akasha_stream.events.records import Record
 from akasha_stream.hot.durable import remove
 from akasha_stream.hot.segment import View
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.publish.checks import checked_size
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import DedupeSettings, Settings

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from akasha_stream.events.model import Event
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.local import notice
 from akasha_stream.local.log import Identity, LocalLog
 from akasha_stream.search.segment import SegmentView

@@ -13,6 +13,7 @@ import structlog
 from akasha_stream.errors import LookupUnavailable
 from akasha_stream.lookups.connection import UNAVAILABLE, unavailable_as_lookup_error
 from akasha_stream.lookups.tables import Keys
+from akasha_stream.times import rfc3339
 
 if TYPE_CHECKING:
     from redis.asyncio import Redis
@@ -35,6 +36,8 @@ class Worker:
     """Aware, as is `heartbeat_at`; each worker's own clock."""
     heartbeat_at: datetime
     partitions: tuple[int, ...] = ()
+    data_dir: str = ""
+    """On its host; empty where an older version wrote this."""
 
     def to_fields(self) -> dict[str, str]:
         return {
@@ -43,9 +46,10 @@ class Worker:
             "url": self.url,
             "pid": str(self.pid),
             "version": self.version,
-            "started_at": self.started_at.isoformat(),
-            "heartbeat_at": self.heartbeat_at.isoformat(),
+            "started_at": rfc3339(self.started_at),
+            "heartbeat_at": rfc3339(self.heartbeat_at),
             "partitions": ",".join(map(str, self.partitions)),
+            "data_dir": self.data_dir,
         }
 
     @classmethod
@@ -61,6 +65,7 @@ class Worker:
             started_at=datetime.fromisoformat(fields["started_at"]),
             heartbeat_at=datetime.fromisoformat(fields["heartbeat_at"]),
             partitions=tuple(int(partition) for partition in fields["partitions"].split(",") if partition),
+            data_dir=fields.get("data_dir", ""),
         )
 
 

@@ -15,6 +15,7 @@ from akasha_stream.dlq.letter import Mark, read
 from akasha_stream.errors import UsageError
 from akasha_stream.events.decode import Decoder
 from akasha_stream.settings import Settings
+from akasha_stream.times import rfc3339
 from akasha_stream.topics.reader import TopicReader, as_record
 
 type Topic = Literal["embeddings", "dlq", "digests"]
@@ -91,7 +92,7 @@ class Lines:
                 "source_system": batch.source_system[row].as_py(),
                 "event_id": batch.event_id[row].as_py(),
                 "op": "delete" if batch.delete[row] else "upsert",
-                "created_at": datetime.fromtimestamp(int(batch.created_at[row]) / 1e6, UTC).isoformat(),
+                "created_at": rfc3339(datetime.fromtimestamp(int(batch.created_at[row]) / 1e6, UTC)),
                 "model": batch.model[row].as_py(),
                 "metadata": orjson.loads(batch.metadata[row].as_py()),
                 "content": batch.content[row].as_py(),
@@ -208,6 +209,6 @@ def _line(topic: Topic, record: ConsumerRecord) -> Line:
     line |= {
         "partition": record.partition,
         "offset": record.offset,
-        "time": time.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "time": rfc3339(time, "milliseconds"),
     }
     return line

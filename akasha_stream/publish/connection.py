@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,8 +20,10 @@ from aiokafka.errors import (
 )
 
 from akasha_stream.connections.kafka import client_options, or_hidden, why_denied
+from akasha_stream.embedded.tansu import CLUSTER_ID
 from akasha_stream.errors import BrokerError, SettingsError
 from akasha_stream.settings import Settings
+from akasha_stream.topics.incarnation import incarnation_through
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +36,11 @@ NO_IDEMPOTENCE: tuple[type[Exception], ...] = (
     UnknownError,
     NotImplementedError,
 )
+_REASONS: dict[type[Exception], str] = {
+    ClusterAuthorizationFailedError: "its ACLs refuse IdempotentWrite to this user",
+    UnknownError: "it does not say why",
+    **dict.fromkeys((IncompatibleBrokerVersion, UnsupportedVersionError, NotImplementedError), "it is too old"),
+}
 STOP_S = 2.0
 """How long an abandoned producer may take to end its last request."""
 TOPIC_S = 2.0
@@ -105,21 +113,34 @@ class Connection:
             await asyncio.wait(self._endings)
 
     async def _open(self) -> AIOKafkaProducer:
+        lacking: Exception | None = None
         if self.idempotent:
             try:
                 return await self._start_one(idempotent=True)
             except NO_IDEMPOTENCE as error:
-                log.warning(
-                    "publisher_not_idempotent",
-                    broker=self._settings.broker.bootstrap_servers,
-                    reason=repr(error),
-                    effect="a retry after a lost answer can append an event twice; ingest drops the second one",
-                )
-                self.idempotent = False
+                self.idempotent, lacking = False, error
         try:
-            return await self._start_one(idempotent=False)
+            producer = await self._start_one(idempotent=False)
         except NO_IDEMPOTENCE as error:
             raise self._unreachable(error) from error
+        if lacking is not None:
+            await self._say_not_idempotent(producer, lacking)
+        return producer
+
+    async def _say_not_idempotent(self, producer: AIOKafkaProducer, error: Exception) -> None:
+        """A warning, except of the embedded broker, which never has idempotent producers."""
+        try:
+            found = await incarnation_through(producer.client, self._topic)
+        except BrokerError:
+            found = None
+        embedded = found is not None and found.cluster_id == CLUSTER_ID
+        log.log(
+            logging.DEBUG if embedded else logging.WARNING,
+            "the broker gives no idempotent producer",
+            broker=self._settings.broker.bootstrap_servers,
+            reason=_REASONS.get(type(error), f"it answered {type(error).__name__}: {error}"),
+            effect="a retry after a lost answer can append an event twice; ingest drops the second one",
+        )
 
     async def _start_one(self, *, idempotent: bool) -> AIOKafkaProducer:
         producer = AIOKafkaProducer(**self._options(idempotent))

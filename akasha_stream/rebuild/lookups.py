@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from akasha_stream.errors import LookupUnavailable, ServiceUnreachable, UsageError
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore, stored_partitions
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.lookups.connection import connect, unavailable_as_lookup_error
 from akasha_stream.lookups.from_shards import ShardSource, watermark
 from akasha_stream.lookups.repair import Repair

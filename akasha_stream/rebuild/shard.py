@@ -17,9 +17,9 @@ from akasha_stream.errors import SegmentCorrupt, UsageError
 from akasha_stream.events.decode import Decoder
 from akasha_stream.hot.durable import remove
 from akasha_stream.hot.sealed import SealedSegment
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.rebuild.directory import DataDirectory
 from akasha_stream.replay.compare import RowChanges, row_changes
 from akasha_stream.replay.job import read_state, state_path

@@ -17,8 +17,8 @@ import pyarrow as pa
 from akasha_stream.client import checked, key_header
 from akasha_stream.connections.tls import trusting
 from akasha_stream.errors import ServiceUnreachable, ShardLocked, ShardMoved, UsageError
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.operations.workers import find_workers
 from akasha_stream.replay.compare import live_rows, parse_rows
 from akasha_stream.replay.job import ReplayRequest, ReplayState, parse, parse_all

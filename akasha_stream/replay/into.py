@@ -21,9 +21,9 @@ from akasha_stream.events.decode import Decoder
 from akasha_stream.events.records import Record
 from akasha_stream.hot.durable import write_bytes
 from akasha_stream.hot.hashes import strings
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.replay.job import of_system
 from akasha_stream.replay.pace import Pace
 from akasha_stream.replay.selection import Range

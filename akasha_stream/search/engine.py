@@ -103,6 +103,26 @@ class Answer:
     """Partitions that were owned before and after."""
 
 
+@dataclass(frozen=True, slots=True)
+class Recent:
+    event: StoredEvent
+    place: Place
+    appended_at: int
+    """When the log took it, microseconds since the epoch."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewestEvents:
+    """A page of what some of the partitions have, the newest first."""
+
+    found: list[Recent]
+    following: Place | None
+    """Where the next page begins; None: there is none."""
+    incomplete: list[Incomplete]
+    searched: frozenset[int]
+    """Partitions that were owned before and after."""
+
+
 class SearchEngine:
     """Searches run in threads of their own; numpy and simsimd release the GIL while they scan."""
 
@@ -237,31 +257,33 @@ class SearchEngine:
 
         Raises UsageError (the cursor); StorageError, SegmentCorrupt where one is remote.
         """
+        page = await self.newest(asked, within)
+        named = {each.partition for each in page.incomplete}
+        incomplete = page.incomplete + [
+            not_owned(partition)
+            for partition in range(self.store.partitions())
+            if partition not in page.searched and partition not in named
+        ]
+        following = None if page.following is None else str(page.following)
+        events = [each.event for each in page.found]
+        return RecentEvents(events=events, next=following, complete=not incomplete, incomplete=incomplete)
+
+    async def newest(self, asked: RecentRequest, within: Systems = EVERY) -> NewestEvents:
+        """The same, of the partitions that are here, and nothing about the others."""
         before = None if asked.cursor is None else Place.parse(asked.cursor)
         owned = set(self.store.owned())
+        missing = [each for each in self._missing() if each.partition is None or each.partition in owned]
 
-        def read() -> tuple[list[StoredEvent], Place | None]:
-            places, following = newest(self.store, asked, before, self._cutoffs, within)
-            events = [_event(view, row, False, "shard") for view, row in places]
-            return _newest_versions(events), following
+        def read() -> NewestEvents:
+            rows, following = newest(self.store, asked, before, self._cutoffs, within)
+            found = [
+                Recent(_event(view, row, False, "shard"), place, int(view.appended_at[row]))
+                for place, view, row in rows
+            ]
+            searched = frozenset(owned.intersection(self.store.owned()))
+            return NewestEvents(_newest_versions(found), following, missing, searched)
 
-        events, following = await self._in_thread(read)
-        owned &= set(self.store.owned())
-        incomplete = [
-            Incomplete(
-                reason="partition_not_owned",
-                partition=partition,
-                detail=f"partition {partition} belongs to another worker or to none; its events are not in this list",
-            )
-            for partition in range(self.store.partitions())
-            if partition not in owned
-        ]
-        return RecentEvents(
-            events=events,
-            next=None if following is None else str(following),
-            complete=not incomplete,
-            incomplete=incomplete,
-        )
+        return await self._in_thread(read)
 
     def catching_up(self, partition: int) -> list[Incomplete]:
         """The entry that a search over a partition has while its worker takes it over; else nothing."""
@@ -582,7 +604,7 @@ def _event(view: SegmentView, row: int, embedding: bool, source: Literal["lookup
     )
 
 
-def _newest_versions(events: list[StoredEvent]) -> list[StoredEvent]:
+def _newest_versions(found: Sequence[Recent]) -> list[Recent]:
     """Without those that were replaced a moment ago, and may be there in both versions (snapshot.py)."""
 
     def key(event: StoredEvent) -> tuple[int, str, str]:
@@ -591,8 +613,8 @@ def _newest_versions(events: list[StoredEvent]) -> list[StoredEvent]:
     def at(event: StoredEvent) -> tuple[int, int]:
         return event.position.offset, event.position.index
 
-    newest = {key(event): at(event) for event in sorted(events, key=at)}
-    return [event for event in events if newest[key(event)] == at(event)]
+    newest = {key(event): at(event) for event in sorted((each.event for each in found), key=at)}
+    return [each for each in found if newest[key(each.event)] == at(each.event)]
 
 
 def _position(row: StoredRow) -> Position:

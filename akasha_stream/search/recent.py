@@ -48,7 +48,7 @@ def newest(
     before: Place | None,
     cutoffs: Callable[[], NDArray[np.int64] | None],
     within: Systems = EVERY,
-) -> tuple[list[tuple[SegmentView, int]], Place | None]:
+) -> tuple[list[tuple[Place, SegmentView, int]], Place | None]:
     """A page, and its last place where there are more behind it. `before`: only what is older than that.
 
     `cutoffs`: by system code, the time (microseconds) before which a row has expired; asked after the views were taken.
@@ -75,7 +75,7 @@ def newest(
     found.sort(key=lambda each: each[0], reverse=True)
     page = found[: asked.limit]
     following = page[-1][0] if len(found) > asked.limit else None
-    return [(view, row) for _, view, row in page], following
+    return page, following
 
 
 def _older(view: SegmentView, place: Place) -> NDArray[np.bool_]:

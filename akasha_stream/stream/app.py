@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any, cast
 
 import faust
@@ -91,7 +90,8 @@ def create_app(
         autodiscover=False,
         web_enabled=False,
         canonical_url=url,
-        datadir=Path(settings.hot.data_dir) / "faust",
+        # Faust fills in {…}; a folder may be called so.
+        datadir=(str(settings.hot.data_dir).replace("{", "{{").replace("}", "}}") + "/faust"),
         store="memory://",
         producer_acks=-1,
         loghandlers=[],

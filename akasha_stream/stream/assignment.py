@@ -16,9 +16,9 @@ from faust.types import TP
 
 from akasha_stream.connections.kafka import client_options
 from akasha_stream.errors import BrokerError
-from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from akasha_stream.stream.consumer import ReadTo
 from akasha_stream.stream.membership import Membership, leave
@@ -129,8 +129,7 @@ class Assignment:
     async def incarnation(self) -> Incarnation:
         """Which log the topic is now; unknown parts are None. Raises BrokerError."""
         async with self._asking:
-            found = await incarnation_through(self._probe._client, self._topic)
-        return Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
+            return await incarnation_through(self._probe._client, self._topic)
 
     async def recreated(self) -> bool:
         """Whether the topic is another log than a shard's. A consumer alone can't see it: it goes on at its offset."""

@@ -38,6 +38,8 @@ JOINED_BYTES = 4_194_304
 SMALL_BYTES = 1_048_576
 TRIM_AFTER_S = 1.0
 """After the last large round: what a backlog's records and columns took is given back then."""
+TRIM_BYTES = 16_777_216
+"""… and after small rounds of so many bytes together: glibc keeps a tenth of a worker's memory between rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +128,7 @@ class Ingest:
         self._turns = turns or Turns()
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
         self._trim: asyncio.TimerHandle | None = None
+        self._untrimmed = 0
         self.totals = Totals()
 
     async def process(self, runs: Sequence[Run]) -> None:
@@ -184,9 +187,13 @@ class Ingest:
 
     async def _store_parts(self, shares: Sequence[_Share], parts: Sequence[_Part]) -> list[_Share]:
         """The shares whose shard was lost."""
-        small = sum(part.bytes for part in parts) <= SMALL_BYTES
+        nbytes = sum(part.bytes for part in parts)
+        small = nbytes <= SMALL_BYTES
+        self._untrimmed += nbytes
         if not small:  # a backlog
             self._store.put_off_indexes()
+            self._trim_later()
+        elif self._untrimmed > TRIM_BYTES:
             self._trim_later()
         if self._turns.searching and small:
             # One after the other, which leaves a core to searches: side by side their p99 was half as long again, and
@@ -315,6 +322,7 @@ class Ingest:
                 return result
 
     def _trim_later(self) -> None:
+        self._untrimmed = 0
         if self._trim is not None:
             self._trim.cancel()
         loop = asyncio.get_running_loop()

@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from akasha_stream.errors import SegmentCorrupt
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.tiers.keys import LogId, SegmentKey
 from akasha_stream.tiers.rounding import Precision
 

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from akasha_stream.errors import SegmentCorrupt
 from akasha_stream.hot.position import MAX_OFFSET
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.tiers.keys import LogId
 from akasha_stream.tiers.retention import by_system
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Self
 
 from akasha_stream.hot.position import MAX_OFFSET
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 
 SUFFIX = ".parquet"
 STATE_SUFFIX = ".state"

@@ -1,4 +1,4 @@
-"""Which log a topic is: (cluster id, topic id). A topic that is deleted and made again under its name is another.
+"""Asking a broker which log a topic is.
 
 aiokafka 0.14 knows Metadata up to version 5, without topic ids; version 10 (Kafka ≥ 2.8, flexible encoding) is
 defined here, after clients/src/main/resources/common/message/Metadata{Request,Response}.json of Apache Kafka.
@@ -6,9 +6,8 @@ defined here, after clients/src/main/resources/common/message/Metadata{Request,R
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from io import BytesIO
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import structlog
@@ -28,30 +27,12 @@ from aiokafka.protocol.types import (
 
 from akasha_stream.connections.kafka import client_options
 from akasha_stream.errors import BrokerError
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import BrokerSettings
 from akasha_stream.topics.broker import Unsupported, broker_errors, connecting
 
 _log = structlog.stdlib.get_logger(__name__)
 _NO_ID = UUID(int=0)
-
-
-@dataclass(frozen=True, slots=True)
-class Incarnation:
-    """As text, `<cluster id>/<topic id>`: what is stored beside offsets."""
-
-    cluster_id: str
-    topic_id: UUID
-
-    def __str__(self) -> str:
-        return f"{self.cluster_id}/{self.topic_id}"
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """The reverse of str(). Raises ValueError."""
-        cluster_id, slash, topic_id = text.rpartition("/")
-        if not slash:
-            raise ValueError(f"{text!r} is no <cluster id>/<topic id>")
-        return cls(cluster_id, UUID(topic_id))
 
 
 class Uuid(AbstractType):  # type: ignore[misc]  # aiokafka is untyped
@@ -136,8 +117,8 @@ class TopicIdRequest(Request[MetadataRequestV10]):  # type: ignore[misc]
         return request_struct_class([(_NO_ID, self._topic, {})], False, False, False, {})
 
 
-async def log_incarnation(settings: BrokerSettings, topic: str) -> Incarnation | None:
-    """Which log `topic` is now. None, with the reason logged, where the broker gives no topic ids or has no such topic.
+async def log_incarnation(settings: BrokerSettings, topic: str) -> Incarnation:
+    """Which log `topic` is now; unknown, with the reason logged, where the broker gives no ids or has no such topic.
 
     Raises BrokerError when no broker answers.
     """
@@ -150,7 +131,7 @@ async def log_incarnation(settings: BrokerSettings, topic: str) -> Incarnation |
         await client.close()
 
 
-async def incarnation_through(client: AIOKafkaClient, topic: str) -> Incarnation | None:
+async def incarnation_through(client: AIOKafkaClient, topic: str) -> Incarnation:
     """The same, asked with a bootstrapped client: a consumer's or an admin client's `_client`."""
     node = client.get_random_node()
     if node is None:
@@ -159,24 +140,24 @@ async def incarnation_through(client: AIOKafkaClient, topic: str) -> Incarnation
         with broker_errors(f"asking for the id of {topic}"):
             response = await client.send(node, TopicIdRequest(topic))
     except Unsupported:
-        return _none(topic, "the broker has no Metadata version 10")
+        return _unknown(topic, "the broker has no Metadata version 10")
     return _read(response, topic)
 
 
-def _read(response: Any, topic: str) -> Incarnation | None:
+def _read(response: Any, topic: str) -> Incarnation:
     for error_code, name, topic_id, *_ in response.topics:
         if name != topic:
             continue
         if error_code:
-            return _none(topic, for_code(error_code).__name__)
+            return _unknown(topic, for_code(error_code).__name__)
         if topic_id == _NO_ID:
-            return _none(topic, "the broker gives no topic ids")
+            return _unknown(topic, "the broker gives no topic ids")
         if not response.cluster_id:
-            return _none(topic, "the broker gives no cluster id")
-        return Incarnation(response.cluster_id, topic_id)
-    return _none(topic, "the broker does not have it")
+            return _unknown(topic, "the broker gives no cluster id")
+        return Incarnation(response.cluster_id, str(topic_id))
+    return _unknown(topic, "the broker does not have it")
 
 
-def _none(topic: str, reason: str) -> Incarnation | None:
+def _unknown(topic: str, reason: str) -> Incarnation:
     _log.info("log_incarnation_unknown", topic=topic, reason=reason)
-    return None
+    return Incarnation()

@@ -185,7 +185,7 @@ async def reading(settings: BrokerSettings, topic: str) -> AsyncIterator[TopicRe
                 "create it with: akasha-stream topics apply"
             )
         log = await incarnation_through(consumer._client, topic)
-        embedded = log is not None and log.cluster_id == CLUSTER_ID
+        embedded = log.cluster_id == CLUSTER_ID
         yield TopicReader(topic, consumer, partitions, embedded=embedded)
     finally:
         await asyncio.shield(consumer.stop())

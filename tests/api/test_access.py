@@ -305,9 +305,9 @@ def test_every_route_has_a_rule_and_the_open_ones_are_known(engine: SearchEngine
             changing[path] = route.rule.scope
     assert {path for path, scope in found.items() if scope is None} == OPEN
     assert {path for path, scope in found.items() if scope is Scope.NODE} == {
-        "/v1/peer/search", "/v1/peer/event", "/v1/peer/written",
+        "/v1/peer/search", "/v1/peer/event", "/v1/peer/written", "/v1/peer/recent",
     }  # fmt: skip
-    assert len(changing) == 8
+    assert len(changing) == 9
     assert set(changing.values()) == {Scope.ADMIN, Scope.WRITE, Scope.NODE}
 
 

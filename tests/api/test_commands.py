@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from fastapi import FastAPI
 
 from akasha_stream.api.server import serve
 from akasha_stream.cli.root import run
+from akasha_stream.cli.search import _nothing
+from akasha_stream.search.query import SearchResponse
 
 VECTOR = [1.0] * 8
 
@@ -50,6 +53,31 @@ async def test_search_table_fits_80_columns(app: FastAPI, tmp_path: Path, capsys
     assert "1 hit in" in capsys.readouterr().out
 
 
+async def test_no_hits_are_said_with_what_was_searched(
+    app: FastAPI, vector: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for asked, said in (
+        (("--system", "nobody"), "None of these rows is live and passes the filters."),
+        (("--where", "n=-1"), "passed the filters on system and time, none the other conditions."),
+    ):
+        assert await _cli(app, "search", "--vector", vector, *asked) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert lines[0].startswith("Nothing found in ")
+        assert lines[0].endswith("; everything was searched.")
+        assert said in lines[1]
+        assert lines[2].startswith("0 hits in")
+        assert all(len(line) <= 80 for line in lines)
+    assert await _cli(app, "search", "--vector", vector, "--system", "nobody", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["hits"] == []
+
+
+def test_no_hits_where_nothing_is_stored_or_not_all_was_searched() -> None:
+    nothing = SearchResponse(hits=[], complete=True, took_ms=1.0)
+    assert _nothing(nothing)[0] == "Nothing found: no events are stored yet."
+    lacking = nothing.model_copy(update={"complete": False})
+    assert _nothing(lacking) == ["Nothing found in 0 rows of 0 partitions; not everything could be searched."]
+
+
 async def test_like(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     assert await _cli(app, "search", "--like", "s/1", "--json") == 0
     assert "1" not in {h["event_id"] for h in json.loads(capsys.readouterr().out)["hits"] if h["source_system"] == "s"}
@@ -66,6 +94,7 @@ async def test_get(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     assert "a/b" in out
     assert "odd" in out
+    assert re.search(r"created_at +2\S+Z *\n", out), "as search has it"
     assert await _cli(app, "get", "s", "3", "--json") == 0
     assert json.loads(capsys.readouterr().out)["content"] == "content 3"
     assert await _cli(app, "get", "s/3", "--json") == 0, "as tail and the hits write it"

@@ -13,7 +13,7 @@ from akasha_stream.backup.compare import Comparison, compare
 from akasha_stream.backup.model import Content, LogState, ObjectState, Role, TopicState
 from akasha_stream.backup.spans import minus, size, union
 from akasha_stream.errors import BackupDamaged, UsageError
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.storage.settings import TierName
 from akasha_stream.tiers.keys import LogId, SegmentKey, state_path
 

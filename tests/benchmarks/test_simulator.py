@@ -74,3 +74,13 @@ def _runs(names: list[str]) -> list[list[str]]:
         else:
             found.append([name])
     return found
+
+
+def test_what_is_sent_again_is_what_lives(corpus: Corpus) -> None:
+    sent, simulation = events(corpus, Load(systems=50, events=2_000, seed=5, updates=0.2, deletes=0.2))
+    live = set(simulation.live)
+    newest = {(event.source_system, event.event_id): event for event in sent}
+    again = list(simulation.again(3_000))
+    assert len(again) == 3_000
+    assert {(event.source_system, event.event_id) for event in again} == live == simulation.live
+    assert all(event is newest[event.source_system, event.event_id] for event in again)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from akasha_stream.errors import AkashaError
-from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from akasha_stream.storage import StorageSettings, StorageTiers
 from akasha_stream.tiers.segment_store import SegmentStore

@@ -19,7 +19,11 @@ def test_show_says_where_each_value_is_from(
     assert lines["windows.size_s"][0] == "300.0"
     assert lines["windows.size_s"][1].startswith("akasha-stream.dev.yml:")
     assert lines["topics.definitions"] == ["-", "default"]
-    assert all(len(line.rstrip()) <= 80 for line in ran.out.splitlines() if not line.startswith("read:"))
+    paths = [line for line in ran.out.splitlines() if line.endswith(".yml")]
+    assert [line.rpartition("/")[2] for line in paths] == [
+        "akasha-stream.yml", "akasha-stream.dev.yml", "akasha-storage.yml",
+    ]  # fmt: skip
+    assert all(len(line.rstrip()) <= 80 for line in ran.out.splitlines() if line not in paths)
 
 
 @pytest.mark.parametrize("as_json", [False, True])
@@ -47,6 +51,16 @@ def test_check(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPat
     ran = run(capsys, "config", "check")
     assert ran.code == 3
     assert "embeddings.yml:5: partitions: found 'many'; allowed: a whole number ≥ 1" in ran.err
+
+
+def test_a_variable_that_nothing_reads(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKASHA_DATA_DRI", "/data")
+    said = "AKASHA_DATA_DRI: nothing reads this variable; did you mean AKASHA_DATA_DIR?"
+    assert f"note: {said}\n" in run(capsys, "config", "show").err
+    assert run(capsys, "config", "check") == (3, "", f"error: {said}\n")
+    found = run(capsys, "keys", "list")
+    assert found.err.count(said) == 1
+    assert '"level": "warning"' in found.err
 
 
 def test_wrong_settings_are_3_and_one_line(

@@ -12,7 +12,6 @@ from redis.asyncio import Redis
 from akasha_stream.embedded import Broker, ValkeyServer
 from akasha_stream.events.forget import decode_forget, is_forget
 from akasha_stream.events.records import Record
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.lookups.tables import Keys
 from akasha_stream.settings import BrokerSettings
 from akasha_stream.storage import StorageSettings, StorageTiers
@@ -53,8 +52,7 @@ def topic(broker: Broker, valkey: ValkeyServer, monkeypatch: pytest.MonkeyPatch,
 
 
 async def fill(broker: Broker, valkey: ValkeyServer, topic: str) -> LogId:
-    found = await log_incarnation(BrokerSettings(bootstrap_servers=broker.bootstrap_servers), topic)
-    life = Incarnation() if found is None else Incarnation(found.cluster_id, str(found.topic_id))
+    life = await log_incarnation(BrokerSettings(bootstrap_servers=broker.bootstrap_servers), topic)
     log = LogId(topic, life, 1)
     producer = AIOKafkaProducer(bootstrap_servers=broker.bootstrap_servers)
     await producer.start()

@@ -7,14 +7,16 @@ import json
 import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
 from pydantic import SecretStr
 
+from akasha_stream.cli.audited import audited
 from akasha_stream.logs import configure, mask_secrets
-from akasha_stream.settings import LoggingSettings
+from akasha_stream.settings import LoggingSettings, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -68,6 +70,20 @@ def test_the_level_is_the_settings() -> None:
     logger.debug("now")
     assert lines(stream)[-1]["event"] == "now"
     assert len(lines(stream)) == 2, "a second configure() must not print twice"
+
+
+def test_the_audit_log_comes_whatever_the_level_is(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    settings = Settings.load(overrides={"logging.level": "error", "logging.format": "json"})
+    configure(settings.logging, stream)
+    logging.getLogger().setLevel(logging.CRITICAL)
+    with audited(settings, "forget", system="s"):
+        pass
+    with audited(settings, "forget", dry_run=True, system="s"):
+        pass
+    (line,) = lines(stream)
+    assert (line["logger"], line["what"], line["about"], line["result"]) == ("audit", "forget", {"system": "s"}, "ok")
+    assert line["who"].startswith("user ")
 
 
 def test_the_console_has_colours_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -279,6 +279,9 @@ def test_an_error_is_one_line_and_the_next_step(
     monkeypatch.setenv("AKASHA_BROKER__BOOTSTRAP_SERVERS", "127.0.0.1:1")
     for arguments in (["lag"], ["tail"], ["dlq", "list"], ["dlq", "requeue", "--all"], ["dlq", "purge", "--all"]):
         ran = cluster.run(capsys, *arguments)
-        assert (ran.code, ran.err) == (
-            exits.BROKER, "error: broker 127.0.0.1:1: can't be reached\nnext: akasha-stream doctor\n"
+        audited, _, error = ran.err.rpartition("error: ")
+        assert (ran.code, error) == (
+            exits.BROKER, "broker 127.0.0.1:1: can't be reached\nnext: akasha-stream doctor\n"
         )  # fmt: skip
+        assert ("dlq requeue" in audited) == (arguments[:2] == ["dlq", "requeue"])
+        assert audited.count("\n") == ("requeue" in arguments), "what was tried is in the audit log"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -152,8 +153,11 @@ def test_show(on_folders: Path, fill: Fill, akasha: Akasha) -> None:
 def test_what_the_policy_wants_moves_and_is_cleaned_up(
     on_folders: Path, fill: Fill, akasha: Akasha, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    audit = on_folders.with_name("audit.jsonl")
+    monkeypatch.setenv("AKASHA_AUTH__AUDIT_FILE", str(audit))
     fill(nothing_more)
     planned = akasha("tiers", "migrate", "--dry-run", "--json").json
+    assert not audit.exists()
     assert [(m["segment"], m["from"], m["to"], m["state"]) for m in planned["moves"]] == [
         ("3:0-10", "hot", "warm", "would_move")
     ]
@@ -171,6 +175,11 @@ def test_what_the_policy_wants_moves_and_is_cleaned_up(
     assert akasha("tiers", "clean").out == "0 objects deleted (0 bytes of copies), 0 wait for their time.\n"
     hot, warm, _ = akasha("tiers", "list", "--json").json["groups"]
     assert (hot["segments"], warm["segments"]) == (1, 1)
+    lines = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [(line["what"], line["result"]) for line in lines] == [
+        *(("tiers migrate", "ok") for _ in range(2)),
+        *(("tiers clean", "ok") for _ in range(3)),
+    ]
 
 
 def test_what_a_worker_has_counted_keeps_a_segment(on_folders: Path, fill: Fill, akasha: Akasha) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 
@@ -60,8 +61,11 @@ def test_up_embedded_takes_events_answers_and_leaves_nothing(tmp_path: Path, num
 
 @pytest.mark.valkey
 @pytest.mark.slow
-def test_up_says_what_runs_where_at_80_columns(tmp_path: Path) -> None:
-    process = start("up", "--embedded", "--port", "0", cwd=tmp_path)
+def test_up_says_what_runs_where_at_80_columns(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In any folder: braces mean something to Faust, and a dollar to our settings."""
+    process = start("up", "--embedded", "--port", "0", "--data-dir", "a ${folder}", cwd=tmp_path)
     lines: list[str] = []
     try:
         assert process.stdout is not None
@@ -69,16 +73,22 @@ def test_up_says_what_runs_where_at_80_columns(tmp_path: Path) -> None:
             lines.append(line.rstrip("\n"))
             if line.startswith("stop:"):
                 break
+        variable, *command = shlex.split(lines[-2].removeprefix("tiers:"))
+        monkeypatch.setenv(*variable.split("=", 1))
+        tiers = run(capsys, *command[1:], "--json")
+        listed = {each["tier"] for each in tiers.json["groups"]}
         process.terminate()
         process.communicate(timeout=30)
     finally:
         process.kill()
         process.wait()
     text = "\n".join(lines)
-    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:", "status:")))
-    assert lines[-2].startswith("status:")
-    assert lines[-2].endswith("akasha-stream status")
-    for word in ("search API", "http://127.0.0.1:", "Tansu", "Valkey", "akasha-stream publish", "removed at the end"):
+    assert all(len(line) <= 80 for line in lines if not line.startswith(("publish:", "search:", "status:", "tiers:")))
+    assert lines[-3].startswith("status:")
+    assert lines[-3].endswith("akasha-stream status")
+    assert lines[-2].startswith("tiers:")
+    assert listed == {"hot", "warm", "cold"}, "the command of that line, typed meanwhile"
+    for word in ("search API", "http://127.0.0.1:", "Tansu", "Valkey", "akasha-stream publish", "kept"):
         assert word in text
     assert "\x1b" not in text
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from akasha_stream.auth.systems import EVERY
 from akasha_stream.errors import EventNotFound
 from akasha_stream.partitioner import partition_of
-from akasha_stream.search.query import EventRef, FieldName, SearchRequest
+from akasha_stream.search.query import EventRef, FieldName, RecentRequest, SearchRequest
 from tests.cluster.fleet import DIMENSIONS, PARTITIONS, Fleet
 from tests.search.memory_store import Row
 
@@ -112,3 +112,14 @@ async def test_the_owner_of_the_newer_version_is_asked_only_for_what_has_moved()
         answers = [await node.cluster.search(SearchRequest(vector=[1.0] * 8, k=5), EVERY) for node in fleet.nodes]
         assert all(answer.hits[0].source_system == system for answer in answers)
         assert [path for _, path in fleet.network.asked].count("/v1/peer/written") == 2
+
+
+async def test_the_newest_events_are_listed_in_their_newest_version() -> None:
+    system = moved_system()
+    old = [Row(system, "1", [1.0] * 8, "old", created_at=FIRST), Row(system, "2", [1.0] * 8, "only", created_at=FIRST)]
+    new = [Row(system, "1", [1.0] * 8, "new", created_at=LATER)]
+    async with grown(old, new) as fleet:
+        for node in fleet.nodes:
+            page = await node.cluster.recent(RecentRequest(), EVERY)
+            assert [event.content for event in page.events] == ["new", "only"]
+            assert page.complete

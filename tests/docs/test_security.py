@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -53,6 +54,26 @@ def test_a_worker_on_an_open_address_says_what_the_page_says(
     monkeypatch.setenv("AKASHA_HTTP__HOST", "0.0.0.0")
     ran = run(capsys, "worker")
     assert ran.err.strip() in TEXT
+
+
+def test_the_commands_that_are_audited_are_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    section = TEXT.partition("## Audit")[2].partition("##")[0]
+    sources = "".join(path.read_text() for path in (ROOT / "akasha_stream" / "cli").glob("*.py"))
+    audited = set(re.findall(r'audited\(\s*[\w.]+, f?"([a-z ]+)[{"]', sources))
+    assert len(audited) > 12
+    assert [what for what in audited if f"`{what.strip()}" not in section] == []
+    shown = json.loads(re.findall(r"^\{.*\}$", section, re.MULTILINE)[0])
+    monkeypatch.setenv("AKASHA_AUTH__AUDIT_FILE", str(tmp_path / "audit.jsonl"))
+    monkeypatch.setenv("AKASHA_HOT_BACKEND", "local-hot")
+    monkeypatch.setenv("AKASHA_WARM_BACKEND", "local-warm")
+    monkeypatch.setenv("AKASHA_COLD_BACKEND", "local-cold")
+    monkeypatch.setenv("AKASHA_OBJECTS_DIR", str(tmp_path))
+    assert run(capsys, "tiers", "clean").code == 0
+    line = json.loads((tmp_path / "audit.jsonl").read_text())
+    varying = {"at": shown["at"], "who": shown["who"]}
+    assert (line | varying, list(line)) == (shown, list(shown))
 
 
 def test_the_tables_are_complete() -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from akasha_stream.doctor import storage as storage_checks
 from akasha_stream.doctor.broker import check_broker
 from akasha_stream.doctor.clock import check_clock, synchronised
 from akasha_stream.doctor.configuration import check_settings
-from akasha_stream.doctor.disk import check_disk, filesystem
+from akasha_stream.doctor.disk import check_disk, check_disks, filesystem
 from akasha_stream.doctor.examine import run_checks
 from akasha_stream.doctor.extensions import check_extensions
 from akasha_stream.doctor.finding import Finding, Findings
@@ -26,6 +28,9 @@ from akasha_stream.doctor.storage import check_storage
 from akasha_stream.doctor.workers import check_workers
 from akasha_stream.embedded import Broker, SeaweedServer, TansuServer, ValkeyServer
 from akasha_stream.errors import UsageError
+from akasha_stream.lookups.connection import connect
+from akasha_stream.lookups.tables import Keys
+from akasha_stream.lookups.workers import Worker, WorkerRegistry
 from akasha_stream.settings import Settings
 from akasha_stream.storage.local_adapter import LocalStorageAdapter
 from akasha_stream.topics.admin import ensure_topics
@@ -152,23 +157,48 @@ def test_the_kernel_is_asked() -> None:
 class TestDisk:
     def test_room_and_right_to_write(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("akasha_stream.doctor.disk.FEW_SHARE", 0.0)
-        settings = Settings.load(overrides={"hot.data_dir": str(tmp_path / "not" / "yet")})
+        folder = tmp_path / "not" / "yet"
         found = Findings("disk")
-        check_disk(found, settings)
+        check_disk(found, folder)
         by_check = {each.check: each for each in found.found}
         assert by_check["writable"].outcome == "ok"
         assert list(tmp_path.iterdir()) == [], "nothing is left behind"
         monkeypatch.setattr("akasha_stream.doctor.disk.LEAST_BYTES", 1 << 60)
         found = Findings("disk")
-        check_disk(found, settings)
+        check_disk(found, folder)
         assert {each.check: each.outcome for each in found.found}["room"] == "fail"
 
     def test_not_writable(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         found = Findings("disk")
-        check_disk(found, Settings.load(overrides={"hot.data_dir": str(tmp_path / "file" / "data")}))
+        check_disk(found, tmp_path / "file" / "data")
         assert [each.outcome for each in found.found] == ["fail"]
         assert "no folder" in found.found[0].advice
+
+    @pytest.mark.valkey
+    async def test_of_the_workers_that_run_here(self, valkey: ValkeyServer, tmp_path: Path) -> None:
+        """They need not have the settings of whoever asks: `up` has a folder of its own."""
+        settings = Settings.load(
+            overrides={
+                "hot.data_dir": str(tmp_path / "ours"),
+                "redis.url": valkey.url,
+                "redis.prefix": unique_name("p"),
+            }
+        )
+        assert (await found_by(lambda found: check_disks(found, settings)))["writable"].detail.startswith(
+            str(tmp_path / "ours")
+        )
+        client = connect(settings.redis)
+        keys = Keys(settings.redis.prefix, settings.topics.embeddings)
+        now = datetime.now(UTC)
+        for name, host in (("here", socket.gethostname()), ("elsewhere", "another")):
+            (tmp_path / name).mkdir()
+            entry = Worker(name, host, "http://w", 1, "1", now, now, data_dir=str(tmp_path / name))
+            await WorkerRegistry(client, keys, 60.0, entry).beat()
+        await client.aclose()
+        found = Findings("disk")
+        await check_disks(found, settings)
+        assert [each.detail for each in found.found if each.check == "writable"] == [str(tmp_path / "here")]
 
     def test_which_file_system(self) -> None:
         mounts = "/dev/a / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\nserver:/x /tmp/a\\040b nfs4 rw 0 0\nbad\n"

@@ -19,8 +19,8 @@ from akasha_stream.events.records import Record
 from akasha_stream.hot.hnsw import IndexReader
 from akasha_stream.hot.recovery import open_shard
 from akasha_stream.hot.sealer import Sealer
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Applied, ClosedSegment, Shard
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.segment import SystemCodes
 from akasha_stream.settings import DedupeSettings, HotSettings, Limits, Settings, WindowSettings
 from akasha_stream.tiers.forgotten import system_hash

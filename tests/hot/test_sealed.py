@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from akasha_stream.errors import SegmentCorrupt, ShardLocked
 from akasha_stream.hot import durable, sealer
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from tests.hot.log import (
     BUILT_S,
     Event,

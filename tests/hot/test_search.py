@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.search.query import SearchRequest
 from akasha_stream.settings import DedupeSettings, SearchSettings

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from akasha_stream.errors import ShardError
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from tests.hot.log import Event, Log, Message, settings_for
 
 LOG = Log.of([Message((Event("a", "1"),)), Message((Event("a", "2"),))])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from akasha_stream.events.model import Event
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.local.store import LocalStore
 from akasha_stream.search.segment import HotStore
 from akasha_stream.settings import Settings

@@ -27,7 +27,7 @@ class Command:
 
     def __init__(self, broker: Broker, topic: str, folder: Path) -> None:
         self._arguments = [sys.executable, "-m", "akasha_stream.cli", "publish", "--topic", topic]
-        self._environment = {
+        self.environment = {
             **os.environ,
             "XDG_STATE_HOME": str(folder / "state"),
             "AKASHA_BROKER__BOOTSTRAP_SERVERS": broker.bootstrap_servers,
@@ -36,7 +36,7 @@ class Command:
     async def start(self, *arguments: object) -> asyncio.subprocess.Process:
         pipe = asyncio.subprocess.PIPE
         given = [*self._arguments, *map(str, arguments)]
-        return await asyncio.create_subprocess_exec(*given, env=self._environment, stdin=pipe, stdout=pipe, stderr=pipe)
+        return await asyncio.create_subprocess_exec(*given, env=self.environment, stdin=pipe, stdout=pipe, stderr=pipe)
 
     async def run(self, *arguments: object, stdin: bytes = b"") -> tuple[int, str, str]:
         process = await self.start(*arguments)
@@ -44,9 +44,11 @@ class Command:
         return process.returncode or 0, out.decode(), err.decode()
 
     async def result(self, *arguments: object, stdin: bytes = b"") -> dict[str, Any]:
+        """Its exit code says whether rows were refused."""
         code, out, err = await self.run(*arguments, "--json", stdin=stdin)
-        assert code == 0, err
-        return last_object(out)
+        found = last_object(out)
+        assert code == (6 if found["refused"] else 0), err
+        return found
 
 
 def last_object(out: str) -> dict[str, Any]:
@@ -82,7 +84,7 @@ async def test_a_file_is_published_once(broker: Broker, topic: str, command: Com
     assert first["bundles"] >= 16
     code, out, _ = await command.run(path)
     assert code == 0
-    assert "published before   1,000" in out
+    assert "read before        1,000" in out
     ids = await read_ids(broker.bootstrap_servers, topic)
     assert len(ids) == 1_000
     assert max(Counter(ids).values()) == 1
@@ -91,7 +93,7 @@ async def test_a_file_is_published_once(broker: Broker, topic: str, command: Com
 async def test_lines_come_from_stdin_in_json_bundles(broker: Broker, topic: str, command: Command) -> None:
     text = "".join(lines(20)) + "{broken\n"
     found = await command.result("-", "--format", "json", stdin=text.encode())
-    assert (found["published"], found["bad_rows"]) == (20, 1)
+    assert (found["published"], found["bad_rows"], found["refused"]) == (20, 1, 1)
     assert found["bad_places"][0].startswith("line 21")
     assert len(await read_ids(broker.bootstrap_servers, topic)) == 20
     code, _, err = await command.run("-", "--strict", stdin=text.encode())
@@ -151,12 +153,27 @@ async def test_bad_lines_are_published_once_mended(command: Command, tmp_path: P
     short = {**events[1], "embedding": [0.5]}
     path.write_text("".join(json.dumps(each) + "\n" for each in (events[0], short, events[2])))
     code, _, err = await command.run(path)
-    assert code == 0
+    assert code == 6
     assert "mend them, and publish with --restart" in err
     found = await command.result(path)
-    assert (found["published"], found["bad_rows"]) == (0, 0)
+    assert (found["published"], found["bad_rows"], found["left_out_before"]) == (0, 0, 1)
     path.write_text("".join(json.dumps(each) + "\n" for each in events))
     assert (await command.result(path, "--restart"))["published"] == 3
+
+
+async def test_embeddings_are_made_where_they_are_missing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = b'{"event_id": "1", "source_system": "s", "content": "a chess engine"}\n'
+    monkeypatch.setitem(command.environment, "AKASHA_EMBEDDER__KIND", "python")
+    monkeypatch.setitem(command.environment, "AKASHA_EMBEDDER__FACTORY", "tests.docs.embedder:Letters")
+    found = await command.result("-", stdin=bare)
+    assert (found["published"], found["embedded"], found["refused"]) == (1, 1, 0)
+    left_out = await command.result("-", "--no-embed", stdin=bare)
+    assert (left_out["published"], left_out["without_embedding"], left_out["refused"]) == (0, 1, 0)
+    monkeypatch.setitem(command.environment, "AKASHA_EMBEDDER__KIND", "none")
+    code, out, err = await command.run("-", stdin=bare)
+    assert code == 6
+    assert "without embedding: line 1: no embedding, and no embedder" in out
+    assert "set embedder.kind" in err
 
 
 async def test_errors_have_one_line_and_a_code(command: Command, tmp_path: Path, broker: Broker) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from structlog.testing import capture_logs
 
 from akasha_stream.errors import BrokerError
 from akasha_stream.publish import EventPublisher
@@ -13,6 +14,20 @@ from tests.publish.events import settings_for
 
 if TYPE_CHECKING:
     from akasha_stream.embedded import Broker, TansuServer
+
+
+async def test_a_broker_without_idempotent_producers_is_said_in_words_unless_it_is_ours(
+    tansu: TansuServer, tansu_topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with capture_logs() as lines:
+        async with EventPublisher(settings_for(tansu.bootstrap_servers, tansu_topic)):
+            pass
+        monkeypatch.setattr("akasha_stream.publish.connection.CLUSTER_ID", "another")
+        async with EventPublisher(settings_for(tansu.bootstrap_servers, tansu_topic)):
+            pass
+    said = [line for line in lines if line["event"] == "the broker gives no idempotent producer"]
+    assert [line["log_level"] for line in said] == ["debug", "warning"]
+    assert said[1]["reason"] == "it does not say why"
 
 
 class TestOnEmbeddedBroker(PublisherBehaviour):

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from akasha_stream.errors import SourceError, UsageError
+from akasha_stream.publish.sources.embedding import Embedding
 from akasha_stream.publish.sources.open import kind_of, open_source
 from akasha_stream.publish.sources.session_buddy_snapshot import copy_database
 from akasha_stream.publish.sources.source import Options, Source
@@ -234,8 +235,27 @@ class TestJsonLines:
             "line 7",
             "line 8",
         ]
+        assert source.bad.places[1].startswith("line 5: embedding has not")
         with pytest.raises(SourceError, match="line 2"):
             read(opened(path, replace(OPTIONS, strict=True), restart=True))
+
+    def test_bad_lines_are_named_in_their_order_whoever_found_them(self, tmp_path: Path) -> None:
+        """What the table's checks find stands between what reading found."""
+        good = json.loads(next(iter(lines(1))))
+        odd = [{**good, "source_system": ""}, [], {**good, "id": "x" * 300}, {**good, "embedding": None}, 7]
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps(each) + "\n" for each in [*odd, good]) + "{half")
+        source = opened(path)
+        assert read(source) == ["e0"]
+        assert [place.split(":")[0] for place in source.bad.places] == [f"line {n}" for n in (1, 2, 3, 5, 7)]
+        assert source.without_embedding.places == ["line 4: no embedding, and no embedder"]
+        with pytest.raises(SourceError, match=r"^line 1: source_system"):
+            read(opened(path, replace(OPTIONS, strict=True), restart=True))
+
+    def test_a_delete_may_have_a_time(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"id": "a", "source_system": "s", "op": "delete", "created_at": "2026-07-01T10:00:00Z"}\n')
+        assert read(opened(path)) == ["a"]
 
     def test_stdin_has_no_checkpoint(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Stdin:
@@ -271,12 +291,92 @@ def make_database(path: Path, rows: dict[str, list[tuple[str, str, bool]]]) -> N
             )
 
 
+def embedding(asked: list[str]) -> Embedding:
+    def compute(texts: list[str]) -> Any:
+        asked.extend(texts)
+        return vectors(len(texts), seed=9)
+
+    return Embedding("all-MiniLM-L6-v2", compute)
+
+
+class TestEmbeddings:
+    """Made where rows have none, by whichever source."""
+
+    def test_of_lines(self, tmp_path: Path) -> None:
+        whole = json.loads(next(iter(lines(1))))
+        bare = {"id": "bare", "source_system": "s", "content": "words"}
+        rows = [
+            bare,
+            whole,
+            {**bare, "id": "other", "model": "another-model"},
+            {**bare, "id": "silent", "content": " "},
+            {**bare, "id": "gone", "op": "delete"},
+            {**bare, "id": "named", "model": "all-MiniLM-L6-v2"},
+        ]
+        path = tmp_path / "a.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        asked: list[str] = []
+        source = opened(path, replace(OPTIONS, embed=embedding(asked)))
+        (chunk,) = source.chunks()
+        source.close()
+        assert chunk.rows.column("event_id").to_pylist() == ["bare", "e0", "gone", "named"]
+        assert asked == ["words", "words"]
+        assert source.embedded == 2
+        made = np.array(chunk.rows.column("embedding").to_pylist()[0], np.float32)
+        np.testing.assert_array_equal(made, vectors(2, seed=9)[0])
+        given = np.array(chunk.rows.column("embedding").to_pylist()[1], np.float32)
+        np.testing.assert_array_equal(given, np.array(whole["embedding"], np.float32))
+        assert source.without_embedding.places == [
+            "line 3: no embedding, and its model 'another-model' is not the embedder's, all-MiniLM-L6-v2",
+            "line 4: no embedding, and no content to make one of",
+        ]
+
+    def test_of_no_row_that_is_refused_anyway(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.jsonl"
+        path.write_text('{"source_system": "s", "content": "words"}\n')
+        asked: list[str] = []
+        source = opened(path, replace(OPTIONS, embed=embedding(asked)))
+        assert read(source) == []
+        assert source.bad.places == ["line 1: event_id is absent or null (field_missing)"]
+        assert source.notes[0].endswith("or make one of the content with --content-ids")
+        assert asked == []
+        again = opened(path)
+        assert (read(again), again.skipped, again.left_out_before) == ([], 1, 1)
+        twice = [
+            read(opened(path, replace(OPTIONS, embed=embedding([]), content_ids=True), restart=True))[0] for _ in "ab"
+        ]
+        assert twice[0] == twice[1]
+
+    def test_of_parquet_without_the_column(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.parquet"
+        pq.write_table(table_of(make_events(5)).drop_columns(["embedding"]), path)
+        with pytest.raises(SourceError, match="no column embedding"):
+            opened(path)
+        asked: list[str] = []
+        options = replace(OPTIONS, embed=embedding(asked), chunk_rows=2)
+        assert read(opened(path, options)) == names(0, 5)
+        assert len(asked) == 5
+
+    def test_chunks_are_small_where_they_are_made(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Else Ctrl-C would wait for thousands of texts."""
+        monkeypatch.setattr("akasha_stream.publish.sources.source.EMBED_ROWS", 3)
+        bare = [json.dumps({"id": str(n), "source_system": "s", "content": "words"}) for n in range(8)]
+        path = tmp_path / "a.jsonl"
+        path.write_text("\n".join(bare))
+        source = opened(path, replace(OPTIONS, embed=embedding([])))
+        assert [chunk.read for chunk in source.chunks()] == [3, 3, 2]
+        source.close()
+        pq.write_table(table_of(make_events(8)).drop_columns(["embedding"]), parquet := tmp_path / "a.parquet")
+        source = opened(parquet, replace(OPTIONS, embed=embedding([])))
+        assert [chunk.read for chunk in source.chunks()] == [3, 3, 2]
+        source.close()
+
+
 class TestSessionBuddy:
     options = replace(OPTIONS, timezone="Europe/Berlin")
 
     def open(self, path: Path, **changes: Any) -> Source:
-        embed = changes.pop("embed", None)
-        return opened(path, replace(self.options, **changes), embed=embed)
+        return opened(path, replace(self.options, **changes))
 
     def test_rows_become_events_and_times_become_instants(self, tmp_path: Path) -> None:
         path = tmp_path / "reflection.duckdb"
@@ -317,7 +417,7 @@ class TestSessionBuddy:
         make_database(path, {"conversations_v2": [("c1", "talk", True), ("c2", "silent", False)]})
         source = self.open(path)
         assert read(source) == ["c1"]
-        assert source.without_embedding.places == ["conversations_v2 c2: embedding is NULL"]
+        assert source.without_embedding.places == ["conversations_v2 c2: no embedding, and no embedder"]
         again = self.open(path)
         assert read(again) == []
         assert again.without_embedding.count == 1
@@ -327,14 +427,10 @@ class TestSessionBuddy:
     def test_an_embedder_computes_what_is_missing(self, tmp_path: Path) -> None:
         path = tmp_path / "reflection.duckdb"
         make_database(path, {"conversations_v2": [("c1", "talk", True), ("c2", "silent", False)]})
-        asked: list[list[str]] = []
-
-        def embed(texts: list[str]) -> Any:
-            asked.append(texts)
-            return vectors(len(texts))
-
-        assert sorted(read(self.open(path, embed=embed))) == ["c1", "c2"]
-        assert asked == [["silent"]]
+        asked: list[str] = []
+        embed = embedding(asked)
+        assert read(self.open(path, embed=embed)) == ["c1", "c2"]
+        assert asked == ["silent"]
         assert read(self.open(path, embed=embed)) == []
 
     def test_deletes_are_published_on_request(self, tmp_path: Path) -> None:

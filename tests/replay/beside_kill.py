@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.replay.beside import Beside
 from akasha_stream.settings import DedupeSettings, Settings
 from tests.dying import die_at

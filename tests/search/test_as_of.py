@@ -13,8 +13,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from akasha_stream.errors import UsageError
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.as_of import as_of_masks, parse_as_of
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.search.query import SearchRequest, SearchResponse

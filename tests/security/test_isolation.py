@@ -148,6 +148,8 @@ async def test_other_workers_narrow_for_whom_they_are_asked(site: Tenancy) -> No
             questions = {"partition": 0, "events": [event]}
             written = (await http.post("/v1/peer/written", json=questions, headers=headers)).json()
             assert written["written_at"] == [None]
+            page = (await http.post("/v1/peer/recent", json={"request": {"limit": 100}}, headers=headers)).json()
+            assert {each["source_system"] for each in page["events"]} <= {tenant.name}
     assert seen == {tenant.name}
     # And the header is what the worker that was asked sends on.
     site.fleet.network.asked.clear()

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from faust.types import TP
 
-from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from akasha_stream.stream.assignment import Assignment
 

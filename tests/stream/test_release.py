@@ -6,6 +6,7 @@ import asyncio
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -54,3 +55,24 @@ async def test_once_after_the_last_large_round(monkeypatch: pytest.MonkeyPatch) 
         taking.close()
     await asyncio.sleep(0.3)
     assert released == 1
+
+
+async def test_small_rounds_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stored(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(ingest, "TRIM_BYTES", 1_000)
+    monkeypatch.setattr(ingest, "TRIM_AFTER_S", 3_600.0)
+    nothing = cast("Any", None)
+    taking = Ingest(nothing, nothing, nothing, on_applied=nothing, on_replaced=nothing, retry_max_s=1.0)
+    monkeypatch.setattr(taking, "_store_part", stored)
+    small = cast("Any", SimpleNamespace(bytes=400))
+    try:
+        for expected in (False, False, True):
+            await taking._store_parts([nothing], [small])
+            assert (taking._trim is not None) == expected
+        first = taking._trim
+        await taking._store_parts([nothing], [small])
+        assert taking._trim is first
+    finally:
+        taking.close()

@@ -210,3 +210,10 @@ def test_state_of_other_dimensions_is_refused() -> None:
 def test_sizes_that_make_no_window_are_refused(size: int, lateness: int) -> None:
     with pytest.raises(ValueError, match="size above 0"):
         make(size, lateness)
+
+
+def test_an_open_window_keeps_no_more_than_its_own_sum() -> None:
+    windows = make()
+    feed(windows, *((f"system-{number}", 10) for number in range(200)))
+    feed(windows, ("system-0", 20))
+    assert {window.total.base is None for window in windows.open_windows().values()} == {True}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from akasha_stream.hot.position import pack
 from akasha_stream.hot.schema import DELETE_SCHEMA, row_schema
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.tiers.keys import LogId, SegmentKey
 from akasha_stream.tiers.parquet_segment import EncodedSegment, write_segment
 from akasha_stream.tiers.rounding import Precision

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.storage.settings import TierName
 from akasha_stream.tiers.catalog import Catalog
 from akasha_stream.tiers.footer import Counts, SegmentFooter

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.storage.paths import check_path
 from akasha_stream.tiers.keys import LogId, SegmentKey, is_state, state_path
 

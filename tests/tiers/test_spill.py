@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from akasha_stream.hot.sealed import SealedSegment
-from akasha_stream.hot.segment_tables import Incarnation
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.storage import StorageSettings
 from akasha_stream.tiers.adopt import segments_of
 from akasha_stream.tiers.spilled import SpilledSegment

@@ -7,9 +7,9 @@ from types import TracebackType
 
 import numpy as np
 
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings, TierSettings
 from akasha_stream.storage import StorageSettings, StorageTiers
 from akasha_stream.tiers.adopt import segments_of

@@ -88,7 +88,12 @@ class WorkerProcess(WorkerApi):
 
     async def start(self) -> Self:
         self.launch()
-        await self.ready()
+        try:
+            await self.ready()
+        except BaseException:  # there is no __aexit__ of what has not been entered
+            if self.running:
+                self.kill()
+            raise
         return self
 
     def kill(self) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 from akasha_stream.embedded import Broker
 from akasha_stream.events.model import Event
-from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.publish import EventPublisher
 from akasha_stream.publish.delivery import Delivery, merge_tokens
 from akasha_stream.settings import Settings

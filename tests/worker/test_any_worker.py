@@ -67,6 +67,10 @@ async def test_every_worker_answers_for_all(kafka: Broker, valkey: ValkeyServer,
         gone = next(identity for identity in ever if identity not in live)
         for worker in workers:
             async with AkashaClient(worker.url) as client:
+                recent = await client.recent(limit=100)
+                assert recent.complete
+                assert {(each.source_system, each.event_id) for each in recent.events} <= live.keys()
+                assert len(recent.events) == min(100, len(live))
                 for event in events[:6]:
                     found = await client.get(event.source_system, event.event_id)
                     assert found.content == event.content

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from akasha_stream.embedded import ValkeyServer
-from akasha_stream.hot.segment_file import Incarnation
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from akasha_stream.worker import Worker
 from tests.hot.log import Event, Log, Message

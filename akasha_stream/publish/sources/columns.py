@@ -19,6 +19,7 @@ OURS = ("event_id", "source_system", "content", "embedding", "model", "metadata"
 
 def chosen_columns(names: Sequence[str], options: Options, where: str) -> dict[str, str]:
     """Name of ours → name in the source. SourceError names what is missing."""
+    required = [name for name in REQUIRED if name != "embedding" or options.embed is None]
     unknown = [name for name in options.columns if name not in OURS]
     if unknown:
         raise SourceError(f"--column {unknown[0]}: the names are {', '.join(OURS)}")
@@ -35,7 +36,7 @@ def chosen_columns(names: Sequence[str], options: Options, where: str) -> dict[s
         found = next((name for name in ALIASES.get(ours, (ours,)) if name in names), None)
         if found is not None:
             chosen[ours] = found
-        elif ours in REQUIRED:
+        elif ours in required:
             missing.append(" or ".join(ALIASES.get(ours, (ours,))))
     if "source_system" not in chosen and options.source_system is None:
         missing.append("source_system (or give --source-system)")

@@ -21,6 +21,20 @@ from akasha_stream.publish.sources.source import Chunk, NumberedPlaces, Options,
 EDGE = 4_096
 """Bytes at the start of the file, and before the checkpoint, by which the file is recognised."""
 
+_ADVICE = {
+    "event_id": "lines without event_id: name theirs with --column event_id=NAME, or make one of the content with "
+    "--content-ids",
+    "source_system": "lines without source_system: name theirs with --source-system NAME",
+}
+
+
+class _Bad(Exception):
+    """A line that is no event, and why."""
+
+    def __init__(self, why: str, *, unfinished: bool = False) -> None:
+        super().__init__(why)
+        self.unfinished = unfinished
+
 
 class JsonlSource(Source):
     """The checkpoint is a byte offset and a line number. A file that has grown goes on there; one whose first or
@@ -36,12 +50,15 @@ class JsonlSource(Source):
             self._file: BinaryIO = path.open("rb") if path is not None else sys.stdin.buffer
         except OSError as error:
             raise SourceError(f"{path}: {error.strerror}") from error
+        self._unread: list[tuple[int, str, str]] = []
+        """What `checked` is told of the chunk's lines."""
         self._offset = self._line = 0
         saved = self._checkpoint.load() if self._checkpoint else None
         if saved is not None:
             if saved.get("edges") == self._edges(int(saved["offset"])):
                 self._offset, self._line = int(saved["offset"]), int(saved["line"])
                 self.skipped = self._line
+                self.left_out_before = int(saved.get("left_out", 0))
             else:
                 self.notes.append(f"{self._where} is another file than the one published before: from its start")
         if path is not None:
@@ -64,85 +81,86 @@ class JsonlSource(Source):
             want = self.options.chunk_rows if left is None else min(left, self.options.chunk_rows)
             documents: list[dict[str, Any]] = []
             numbers: list[int] = []
-            read = 0
+            self._unread = []
+            read = lacking = 0
             ended = False
-            while read < want:
+            while read < want and lacking < self.options.embed_rows:
                 text = self._file.readline()
                 if not text:
                     ended = True
                     break
                 whole = text.endswith(b"\n")
-                document = self._parse(text, line + 1, whole)
-                if document is None and not whole:
-                    # Somebody may still be writing this line: not counted as read, so the next run sees it.
-                    ended = True
-                    break
+                try:
+                    document = self._parse(text, whole=whole)
+                except _Bad as bad:
+                    self._unread.append((len(documents), f"line {line + 1}", str(bad)))
+                    if bad.unfinished:
+                        # Somebody may still be writing this line: not counted as read, so the next run sees it.
+                        ended = True
+                        break
+                    document = None
                 line += 1
                 offset += len(text)
                 read += 1
-                if document:
+                if document is not None:
                     documents.append(document)
                     numbers.append(line)
+                    lacking += document["embedding"] is None
+            rows = self._rows(documents, numbers)
             if read:
                 if left is not None:
                     left -= read
-                rows = self._rows(documents, numbers)
                 yield Chunk(rows, read, (offset, line))
             if ended:
                 return
 
-    def _parse(self, text: bytes, line: int, whole: bool) -> dict[str, Any] | None:
-        """The event's fields under our names; {} for an empty line; None for a bad one."""
-        place = f"line {line}"
+    def _parse(self, text: bytes, *, whole: bool) -> dict[str, Any] | None:
+        """The event's fields under our names; None for an empty line. Raises _Bad."""
         if not text.strip():
-            return {}
+            return None
         try:
             document = orjson.loads(text)
         except orjson.JSONDecodeError as error:
             end = "" if whole else " (the last line, without an end: read again next time)"
-            self.reject(place, f"no JSON: {error.msg} at character {error.pos}{end}")
-            return None
+            raise _Bad(f"no JSON: {error.msg} at character {error.pos}{end}", unfinished=not whole) from None
         if not isinstance(document, dict):
-            self.reject(place, "no JSON object")
-            return {}
+            raise _Bad("no JSON object")
         names = self.options.columns
         fields = {ours: document.get(names.get(ours, ours)) for ours in OURS}
         if fields["event_id"] is None and "event_id" not in names:
             fields["event_id"] = document.get("id")
+        if fields["event_id"] is None and self.options.content_ids and isinstance(fields["content"], str):
+            fields["event_id"] = hashlib.sha256(fields["content"].encode()).hexdigest()[:32]
         if fields["source_system"] is None:
             fields["source_system"] = self.options.source_system
-        return self._typed(fields, place)
+        for name in ("event_id", "source_system"):
+            if fields[name] is None and (advice := _ADVICE[name]) not in self.notes:
+                self.notes.append(advice)
+        return self._typed(fields)
 
-    def _typed(self, fields: dict[str, Any], place: str) -> dict[str, Any]:
-        """Fields that fit their columns; {} when one can't (it is rejected)."""
+    def _typed(self, fields: dict[str, Any]) -> dict[str, Any]:
+        """Fields that fit their columns. Raises _Bad."""
         if isinstance(fields["event_id"], int) and not isinstance(fields["event_id"], bool):
             fields["event_id"] = str(fields["event_id"])
         for name in ("event_id", "source_system", "content", "model", "op", "created_at"):
             if fields[name] is not None and not isinstance(fields[name], str):
-                self.reject(place, f"{name} is {type(fields[name]).__name__}, wanted is a string (field_type)")
-                return {}
+                raise _Bad(f"{name} is {type(fields[name]).__name__}, wanted is a string (field_type)")
         metadata = fields["metadata"]
         if metadata is not None and not isinstance(metadata, str):
             fields["metadata"] = orjson.dumps(metadata).decode()
-        limits = self.options.limits
-        embedding = fields["embedding"]
-        if embedding is None and fields["op"] == "delete":
-            return fields
-        try:
-            vector = np.asarray(embedding, dtype=np.float32)
-        except (TypeError, ValueError):
-            self.reject(place, "embedding is no list of numbers (field_type)")
-            return {}
-        if vector.shape != (limits.dimensions,):
-            self.reject(place, f"embedding has not {limits.dimensions} numbers (vector_length)")
-            return {}
-        fields["embedding"] = vector
+        if fields["embedding"] is not None:
+            try:
+                vector = np.asarray(fields["embedding"], dtype=np.float32)
+            except (TypeError, ValueError):
+                raise _Bad("embedding is no list of numbers (field_type)") from None
+            if vector.shape != (self.options.limits.dimensions,):
+                raise _Bad(f"embedding has not {self.options.limits.dimensions} numbers (vector_length)")
+            fields["embedding"] = vector
         if fields["created_at"] is not None:
             try:
-                parsed = time_column(pa.array([fields["created_at"]]), self.options.timezone, place)
+                parsed = time_column(pa.array([fields["created_at"]]), self.options.timezone, "")
             except SourceError as error:
-                self.reject(place, str(error).removeprefix(f"{place}: "))
-                return {}
+                raise _Bad(str(error).removeprefix(": ")) from None
             fields["created_at"] = parsed[0].as_py()
         return fields
 
@@ -159,7 +177,7 @@ class JsonlSource(Source):
                 columns[field.name] = pa.FixedSizeListArray.from_arrays(pa.array(flat), type=field.type, mask=mask)
             else:
                 columns[field.name] = pa.array(values, field.type)
-        return self.checked(pa.table(columns), NumberedPlaces(self._where, "line", numbers=numbers))
+        return self.checked(pa.table(columns), NumberedPlaces(self._where, "line", numbers=numbers), self._unread)
 
     def acknowledge(self, chunk: Chunk) -> None:
         assert isinstance(chunk.mark, tuple)
@@ -169,7 +187,8 @@ class JsonlSource(Source):
         if self._checkpoint is not None:
             edges = self._edges(self._offset)
             place = {"offset": self._offset, "line": self._line}
-            self._checkpoint.save({"edges": edges, **place, "path": self._where, "token": token})
+            about = {"path": self._where, "token": token, "left_out": self.left_out}
+            self._checkpoint.save({"edges": edges, **place, **about})
 
     def close(self) -> None:
         if self._file is not sys.stdin.buffer:

@@ -49,7 +49,6 @@ def open_source(
     topic: str,
     log: str | None,
     restart: bool = False,
-    embed: object = None,
 ) -> Source:
     """Open a source with its checkpoint for one topic.
 
@@ -75,7 +74,7 @@ def open_source(
         seen = Seen(state_path(f"{source}:{options.source_system}", topic, log, ".sqlite") if log else None)
         if restart:
             seen.clear()
-        return SessionBuddySource(path, options, seen, embed)  # type: ignore[arg-type]
+        return SessionBuddySource(path, options, seen)
     checkpoint = Checkpoint(state_path(source, topic, log)) if log else None
     if restart and checkpoint is not None:
         checkpoint.remove()

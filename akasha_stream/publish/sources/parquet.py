@@ -37,6 +37,7 @@ class ParquetSource(Source):
         if saved is not None:
             if saved.get("file") == self._identity:
                 self._row = self.skipped = int(saved["row"])
+                self.left_out_before = int(saved.get("left_out", 0))
             else:
                 self.notes.append(f"{path.name} is another file than the one published before: from its start")
         self.total = self._file.metadata.num_rows - self._row
@@ -69,12 +70,18 @@ class ParquetSource(Source):
                     if after > begin and left > 0:
                         part = batch.slice(begin - row, min(after - begin, left))
                         left -= part.num_rows
-                        yield self._chunk(pa.Table.from_batches([part]), begin)
+                        for at in range(0, part.num_rows, step := self._step(part)):
+                            yield self._chunk(pa.Table.from_batches([part.slice(at, step)]), begin + at)
                     row = after
             except (OSError, pa.ArrowInvalid) as error:
                 raise SourceError(f"{self._path}: row group {group}: {error}") from error
             if left <= 0:
                 return
+
+    def _step(self, part: pa.RecordBatch) -> int:
+        """Rows of a chunk: fewer where embeddings have to be made."""
+        name = self._chosen.get("embedding")
+        return self.options.embed_rows if name is None or part.column(name).null_count else part.num_rows
 
     def _chunk(self, table: pa.Table, first: int) -> Chunk:
         where = str(self._path)
@@ -87,7 +94,8 @@ class ParquetSource(Source):
 
     def save(self, token: str) -> None:
         if self._checkpoint is not None:
-            self._checkpoint.save({"file": self._identity, "row": self._row, "path": str(self._path), "token": token})
+            about = {"path": str(self._path), "token": token, "left_out": self.left_out}
+            self._checkpoint.save({"file": self._identity, "row": self._row, **about})
 
     def close(self) -> None:
         self._file.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,9 +25,6 @@ from akasha_stream.publish.sources.source import Chunk, Options, Places, Source
 DEFAULT_SYSTEM = "session-buddy"
 FIXED = ("id", "content", "embedding", "created_us")
 
-type Embed = Callable[[list[str]], NDArray[np.float32]]
-"""Texts → (n, dimensions) vectors, by the model that the database's own vectors are of."""
-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
@@ -44,11 +41,10 @@ class SessionBuddySource(Source):
 
     kind = "session-buddy"
 
-    def __init__(self, path: Path, options: Options, seen: Seen, embed: Embed | None = None) -> None:
+    def __init__(self, path: Path, options: Options, seen: Seen) -> None:
         super().__init__(options)
         self._path = path
         self._seen = seen
-        self._embed = embed
         self._system = options.source_system or DEFAULT_SYSTEM
         self._folder = tempfile.TemporaryDirectory(prefix="akasha-session-buddy-")
         try:
@@ -70,7 +66,7 @@ class SessionBuddySource(Source):
             known = self._seen.all(table)
             present: set[str] = set()
             for batch in pq.ParquetFile(Path(self._folder.name) / f"{table}.parquet").iter_batches(
-                self.options.chunk_rows
+                self.options.embed_rows
             ):
                 if left is not None and left <= 0:
                     return
@@ -97,7 +93,6 @@ class SessionBuddySource(Source):
         vectors: list[Any] = []
         kept: list[dict[str, Any]] = []
         prints: dict[str, bytes] = {}
-        missing: list[dict[str, Any]] = []
         embeddings: Any = batch.column("embedding")
         for place, row in enumerate(batch.drop_columns(["embedding"]).to_pylist()):
             present.add(row["id"])
@@ -108,35 +103,16 @@ class SessionBuddySource(Source):
             if known.get(row["id"]) == fingerprint:
                 self.skipped += 1
                 continue
-            if left is not None and len(kept) + len(missing) >= left:
+            if left is not None and len(kept) >= left:
                 break
-            event = {"row": row, "metadata": document, "fingerprint": fingerprint}
-            if values is None:
-                missing.append(event)
-            else:
-                kept.append(event)
-                vectors.append(values)
+            kept.append({"row": row, "metadata": document})
+            vectors.append(values)
             prints[row["id"]] = fingerprint
-        vectors += self._compute(table, missing, kept, prints)
         rows = self._rows(table, kept, vectors)
         good = set(rows.column("event_id").to_pylist())
         return Chunk(
             rows, batch.num_rows, Mark([(table, name, print_) for name, print_ in prints.items() if name in good], [])
         )
-
-    def _compute(
-        self, table: str, missing: list[dict[str, Any]], kept: list[dict[str, Any]], prints: dict[str, bytes]
-    ) -> list[NDArray[np.float32]]:
-        """Vectors for rows without one, which join `kept`; without an embedder they are counted and named."""
-        if not missing:
-            return []
-        if self._embed is None:
-            for event in missing:
-                self.without_embedding.add(f"{table} {event['row']['id']}", "embedding is NULL")
-                del prints[event["row"]["id"]]
-            return []
-        kept.extend(missing)
-        return list(self._embed([event["row"]["content"] for event in missing]))
 
     def _rows(self, table: str, kept: list[dict[str, Any]], vectors: list[Any]) -> pa.RecordBatch:
         now = int(datetime.now(UTC).timestamp() * 1_000_000)

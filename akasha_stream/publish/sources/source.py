@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from akasha_stream.errors import SourceError, ValidationError
-from akasha_stream.publish.tables import bad_rows, to_wire
+from akasha_stream.publish.sources.embedding import EMBED_ROWS, Embedding, embedded
+from akasha_stream.publish.tables import WireRows, bad_rows, to_wire
 from akasha_stream.settings import Limits
 
 CHUNK_ROWS = 8_192
@@ -36,8 +37,17 @@ class Options:
     """Read so many rows of those not yet published."""
     deletes: bool = False
     """Session-Buddy: publish deletes for rows that are gone."""
+    content_ids: bool = False
+    """JSON lines: one without an id gets one of its content."""
     duckdb_python: str | None = None
     """Session-Buddy: an interpreter whose DuckDB reads the file, where ours does not."""
+    embed: Embedding | None = None
+    """For rows without an embedding; None leaves them out."""
+
+    @property
+    def embed_rows(self) -> int:
+        """Rows of a chunk, where each of them may lack its embedding."""
+        return self.chunk_rows if self.embed is None else min(self.chunk_rows, EMBED_ROWS)
 
 
 @dataclass(slots=True)
@@ -77,8 +87,12 @@ class Source(ABC):
         self.options = options
         self.bad = Rejects()
         self.without_embedding = Rejects()
+        self.embedded = 0
+        """Rows whose embedding was made here."""
         self.skipped = 0
-        """Rows that an earlier run published."""
+        """Rows that an earlier run read."""
+        self.left_out_before = 0
+        """Of these, those that it refused."""
         self.notes: list[str] = []
 
     @abstractmethod
@@ -95,26 +109,55 @@ class Source(ABC):
     @abstractmethod
     def close(self) -> None: ...
 
+    @property
+    def left_out(self) -> int:
+        """Of the rows that are not read again: for the checkpoint, so that the next run can tell."""
+        return self.left_out_before + self.bad.count + self.without_embedding.count
+
     def reject(self, place: str, why: str) -> None:
         if self.options.strict:
             raise SourceError(f"{place}: {why}")
         self.bad.add(place, why)
 
-    def checked(self, table: pa.Table, places: Places) -> pa.RecordBatch:
-        """The good rows of a table in the wire's columns; the others are rejected."""
+    def lack(self, place: str, why: str) -> None:
+        """A row without an embedding that gets none."""
+        if self.options.strict:
+            raise SourceError(f"{place}: {why}")
+        self.without_embedding.add(place, why)
+
+    def checked(self, table: pa.Table, places: Places, unread: Sequence[tuple[int, str, str]] = ()) -> pa.RecordBatch:
+        """The good rows of a table in the wire's columns, with embeddings made where they have none; the others are
+        rejected in the source's order.
+
+        unread: (row of the table that comes next, place, why) of each that was rejected before there was a table.
+        """
+        if "embedding" not in table.column_names:
+            absent = pa.nulls(table.num_rows, pa.list_(pa.float32(), self.options.limits.dimensions))
+            table = table.append_column("embedding", absent)
         try:
             wire = to_wire(table, self.options.limits.dimensions)
         except ValidationError as error:
             raise SourceError(f"{places.whole}: {error}") from error
         rows: pa.RecordBatch = wire.rows
         faults = bad_rows(wire, self.options.limits)
-        if not faults:
-            return rows
+        lacking: dict[int, str] = {}
+        # Of each row the first fault: those that lack their embedding have what comes before it.
+        if without := [fault.row for fault in faults if fault.detail.startswith("embedding is absent")]:
+            models = table.column("model") if "model" in table.column_names else None
+            rows, made, lacking = embedded(rows, without, models, self.options.embed)
+            self.embedded += made
+            faults = bad_rows(WireRows(rows, wire.misfits), self.options.limits)
+        refusals = [(row, self.reject, place, why) for row, place, why in unread]
         keep = np.ones(rows.num_rows, dtype=np.bool_)
         for fault in faults:
-            self.reject(places.of(fault.row), f"{fault.detail} ({fault.reason})")
             keep[fault.row] = False
-        return rows.filter(pa.array(keep))
+            refuse, why = self.reject, f"{fault.detail} ({fault.reason})"
+            if fault.row in lacking:
+                refuse, why = self.lack, lacking[fault.row]
+            refusals.append((fault.row, refuse, places.of(fault.row), why))
+        for _, refuse, place, why in sorted(refusals, key=lambda each: each[0]):
+            refuse(place, why)
+        return rows if keep.all() else rows.filter(pa.array(keep))
 
 
 class Places(ABC):
