@@ -218,6 +218,14 @@ def test_ci_fails_if_any_part_does_and_runs_the_rest(place: Place, failing: str)
     assert "failed: ./run" in done.stdout
 
 
+def test_ci_tells_what_the_audit_found_and_does_not_fail_by_it(place: Place) -> None:
+    place.add("bin/uv", 'case "$1 $2" in "audit --preview-features") exit 1 ;; esac')
+    done = place.run(".ci/run")
+    assert done.returncode == 0, done.stdout
+    assert "== ./run audit: exit code 1" in done.stdout
+    assert any(call.startswith("uv audit --preview") for call in place.called())
+
+
 def test_ci_passes_and_turns_missing_servers_into_failures(place: Place) -> None:
     place.add(".venv/bin/python", f'echo "required $AKASHA_REQUIRE_SERVERS" >> "{place.notes}"')
     assert place.run(".ci/run").returncode == 0

@@ -6,7 +6,9 @@ options are ones that the command has.
 
 from __future__ import annotations
 
+import io
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 
@@ -25,6 +27,7 @@ RUN: dict[tuple[str, str], str] = {
         "tests/cli/test_up.py::test_up_embedded_takes_events_answers_and_leaves_nothing"
     ),
     ("README.md", "akasha-stream publish"): "tests/docs/test_commands.py::test_the_sample_is_publishable",
+    ("README.md", "echo '{"): "tests/docs/test_commands.py::test_a_text_alone_is_publishable",
     ("README.md", "kafka-console-producer.sh"): (
         "tests/worker/test_foreign_producer.py::test_the_documented_example_from_the_console_producer_is_found"
     ),
@@ -151,3 +154,14 @@ def test_the_sample_is_publishable(capsys: pytest.CaptureFixture[str], monkeypat
     ran = run(capsys, *command.words[1:], "--dry-run", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["published"] > 100
+
+
+def test_a_text_alone_is_publishable(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AKASHA_EMBEDDER__KIND", "python")
+    monkeypatch.setenv("AKASHA_EMBEDDER__FACTORY", "tests.docs.embedder:Letters")
+    (command,) = [each for each in commands() if each.text.startswith("echo '{")]
+    line, _, publish = command.text.partition(" | ")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(shlex.split(line)[1].encode())))
+    ran = run(capsys, *shlex.split(publish)[1:], "--dry-run", "--json")
+    assert ran.code == 0, ran.err
+    assert (ran.json["published"], ran.json["embedded"], ran.json["refused"]) == (1, 1, 0)
