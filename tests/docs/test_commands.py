@@ -6,8 +6,10 @@ options are ones that the command has.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +26,7 @@ RUN: dict[tuple[str, str], str] = {
     ("README.md", "akasha-stream up --embedded"): (
         "tests/cli/test_up.py::test_up_embedded_takes_events_answers_and_leaves_nothing"
     ),
+    ("README.md", "echo '"): "tests/docs/test_commands.py::test_a_line_of_the_shell_is_publishable",
     ("README.md", "akasha-stream publish"): "tests/docs/test_commands.py::test_the_sample_is_publishable",
     ("README.md", "kafka-console-producer.sh"): (
         "tests/worker/test_foreign_producer.py::test_the_documented_example_from_the_console_producer_is_found"
@@ -117,7 +120,7 @@ def test_the_options_of_ours_are_known() -> None:
         node = get_command(root)
         known = set(COMMON)
         for word in each.words[1:]:
-            if word.startswith("-") and not re.fullmatch(r"-\d+", word):
+            if word.startswith("-") and not re.fullmatch(r"-\d*", word):
                 name = word.partition("=")[0]
                 assert name in known, (each, name)
                 checked += 1
@@ -151,3 +154,11 @@ def test_the_sample_is_publishable(capsys: pytest.CaptureFixture[str], monkeypat
     ran = run(capsys, *command.words[1:], "--dry-run", "--json")
     assert ran.code == 0, ran.err
     assert ran.json["published"] > 100
+
+
+def test_a_line_of_the_shell_is_publishable() -> None:
+    (command,) = [each for each in commands() if each.text.startswith("echo '")]
+    ours = f"{sys.executable} -m akasha_stream.cli"
+    line = command.text.replace("akasha-stream", ours, 1) + " --dry-run --json"
+    done = subprocess.run(["sh", "-c", line], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1])["published"] == 1
