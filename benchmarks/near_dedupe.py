@@ -21,9 +21,9 @@ import pyarrow as pa
 from akasha_stream.events.bundles import headers
 from akasha_stream.events.decode import Decoder
 from akasha_stream.events.records import Record
-from akasha_stream.hot.segment_tables import Incarnation
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import DedupeSettings, HotSettings, Limits, Settings
 from akasha_stream.stream.window import Outcome
 from benchmarks.data import BUNDLE, Corpus, bundles, load

@@ -19,8 +19,8 @@ class Command(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """Without the variables before it."""
-        words = shlex.split(self.text, comments=True)
+        """Without the variables before it, and what is piped into it."""
+        words = shlex.split(self.text.rpartition(" | ")[2], comments=True)
         while words and re.match(r"[A-Z_]+=", words[0]):
             del words[0]
         return words
