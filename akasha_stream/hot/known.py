@@ -16,6 +16,9 @@ from akasha_stream.hot.segment import Segment
 from akasha_stream.search.segment import SystemCodes, is_local
 from akasha_stream.tiers.spilled import SpilledSegment
 
+NEAR_ROWS = 8_192
+"""Rows whose vectors near dedupe fetches at once: 12 MB."""
+
 
 class ShardKnown:
     """dedupe.Known over a shard's segments, for one batch.
@@ -43,6 +46,8 @@ class ShardKnown:
         self._identity: dict[int, list[int]] = {}
         self._content: dict[int, list[int]] = {}
         self._always: list[int] = []
+        self._near: dict[str, dict[int, list[Stored]]] = {}
+        """System → event → rows, for one threshold and one window."""
         for number, segment in enumerate(segments):
             if isinstance(segment, SealedSegment | SpilledSegment):
                 if n:
@@ -76,23 +81,37 @@ class ShardKnown:
 
     def near(self, event: int, least: float, window_us: int) -> Iterable[Stored]:
         """Of rows that are local: ingest never waits for an object store."""
-        code = self._codes.find(self._hashed.systems[event])
+        system = self._hashed.systems[event]
+        if system not in self._near:
+            self._near[system] = self._near_pairs(system, least, window_us)
+        return self._near[system].get(event, ())
+
+    def _near_pairs(self, system: str, least: float, window_us: int) -> dict[int, list[Stored]]:
+        """Of all events of a system in the batch at once: to fetch 10,000 vectors takes an event's product 50 times."""
+        pairs: dict[int, list[Stored]] = {}
+        code = self._codes.find(system)
         if code is None:
-            return
-        vector = self._batch.embedding[event].astype(np.float64)
-        unit = (vector / np.sqrt(vector @ vector)).astype(np.float32)
-        at = int(self._batch.created_at[event])
+            return pairs
+        events = np.array([each for each, other in enumerate(self._hashed.systems) if other == system])
+        at = self._batch.created_at[events]
+        vectors = self._batch.embedding[events].astype(np.float64)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        units = (vectors / np.where(norms > 0, norms, 1)).astype(np.float32)  # a delete has no vector
         for number, segment in enumerate(self._segments):
             view = segment.view()
             if not is_local(view):
                 continue
             live = view.live if self._at is None else (view.positions < self._at) & (view.ended >= self._at)
-            mask = live & (view.systems == code) & (np.abs(view.created_at - at) <= window_us)
-            rows = np.flatnonzero(mask)
-            if len(rows):
-                cosine = (view.vectors(rows) @ unit) * view.inverse_norms[rows]
-                for row in rows[cosine >= least].tolist():
-                    yield Stored(number, row)
+            in_time = (view.created_at >= at.min() - window_us) & (view.created_at <= at.max() + window_us)
+            found = np.flatnonzero(live & (view.systems == code) & in_time)
+            for start in range(0, len(found), NEAR_ROWS):
+                rows = found[start : start + NEAR_ROWS]
+                cosines = (view.vectors(rows) @ units.T) * view.inverse_norms[rows, np.newaxis]
+                which, whose = np.nonzero(cosines >= least)
+                within = np.abs(view.created_at[rows[which]] - at[whose]) <= window_us
+                for row, each in zip(rows[which[within]].tolist(), events[whose[within]].tolist(), strict=True):
+                    pairs.setdefault(each, []).append(Stored(number, row))
+        return pairs
 
     def payload_hash(self, row: Stored) -> int:
         return int(self._segments[row.segment].payload_hashes[row.row])

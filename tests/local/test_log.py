@@ -110,10 +110,10 @@ def test_a_commit_that_failed_in_doubt_takes_no_later_write_with_it(
     assert file is not None
     transaction = file.transaction
 
-    def in_doubt() -> object:
+    def in_doubt(nbytes: int = 0) -> object:
         class Doubt:
             def __enter__(self) -> None:
-                self.inner = transaction()
+                self.inner = transaction(nbytes)
                 self.inner.__enter__()
 
             def __exit__(self, *error: object) -> None:

@@ -22,7 +22,7 @@ async def test_a_session_buddy_database_is_published_and_found(kafka: Broker, tm
     stage = await Stage.make(kafka, tmp_path)
     async with stage.worker() as worker:
         done = await Command(kafka, stage.topic, tmp_path).result(
-            database, "--timezone", ZONE, "--source-system", "laptop"
+            database, "--timezone", ZONE, "--source-system", "laptop", "--no-embed"
         )
         loud = {name: text for name, text in texts.items() if "silent" not in text}
         assert done["published"] == len(loud)
