@@ -84,6 +84,10 @@ def verify(
 
     Exit code 1 where something is lost or damaged, 5 where only topics differ. Compaction, moves between tiers and
     newer events are no faults. Checksums inside the objects: akasha-stream segments check --bodies.
+
+    \b
+    Examples:
+      akasha-stream backup verify /backups/monday.json
     """
     from dataclasses import asdict
 
@@ -124,6 +128,11 @@ def restore(  # noqa: PLR0917  Typer's parameters are options
 
     A topic that is there and differs is left alone (exit code 5), a file that is there and differs too (exit code 2).
     Offsets need no restoring: a worker goes on where the object store ends, and takes a new log from its start.
+
+    \b
+    Examples:
+      akasha-stream backup restore /backups/monday.json --dry-run
+      akasha-stream backup restore store:monday.json --files-to restored --topics
     """
     from dataclasses import asdict
     from pathlib import Path

@@ -21,12 +21,11 @@ def command(shell: Annotated[Shell, typer.Argument(help="bash, zsh or fish.")]) 
     """Print the script that completes commands and options in a shell.
 
     \b
-    For good:
+    Examples:
       akasha-stream completion bash > ~/.local/share/bash-completion/completions/akasha-stream
       akasha-stream completion zsh > "${fpath[1]}/_akasha-stream"
       akasha-stream completion fish > ~/.config/fish/completions/akasha-stream.fish
-    Now, in this shell:
-      source <(akasha-stream completion bash)
+      source <(akasha-stream completion bash)    # in this shell alone
     """
     from typer._completion_shared import get_completion_script
 

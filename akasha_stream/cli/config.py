@@ -22,7 +22,13 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on the last 
 
 @command.command()
 def show(ctx: typer.Context, json: Json = False) -> None:
-    """Print every setting, the object stores' too, its value and where it comes from. Secrets are masked."""
+    """Print every setting, the object stores' too, its value and where it comes from. Secrets are masked.
+
+    \b
+    Examples:
+      akasha-stream config show
+      akasha-stream --env prod config show --json
+    """
     from akasha_stream.configuration.show import redacted
 
     found, storage = _loaded(ctx)
@@ -50,7 +56,12 @@ def show(ctx: typer.Context, json: Json = False) -> None:
 @command.command()
 def check(ctx: typer.Context, json: Json = False) -> None:
     """Validate the settings, those of the object stores, and the topic files; exit code 3 and one line if something is
-    wrong."""
+    wrong.
+
+    \b
+    Examples:
+      akasha-stream --env prod config check
+    """
     from akasha_stream.auth.exposure import exposure_problem
     from akasha_stream.errors import SettingsError
     from akasha_stream.topics.definition import definitions

@@ -39,6 +39,11 @@ def command(
 
     Starts a broker, Valkey and a worker of its own, on free ports and in a temporary folder, and removes them all at
     the end; nothing that runs already is touched. Exit code 1 when anything that was published is not found.
+
+    \b
+    Examples:
+      akasha-stream demo
+      akasha-stream demo --broker kafka --events 20000
     """
     from akasha_stream.cli.signals import run_until_signal
 

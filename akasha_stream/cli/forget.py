@@ -46,6 +46,11 @@ def command(  # noqa: PLR0917  Typer's parameters are options
 
     Events of the system that are published afterwards are stored as new ones. Running it again goes on where it
     stopped. Kafka keeps the records as they were published until the topics' retention removes them.
+
+    \b
+    Examples:
+      akasha-stream forget laptop --dry-run
+      akasha-stream forget laptop --yes
     """
     configured = settings(ctx)
     if not (yes or dry_run):

@@ -22,7 +22,13 @@ def command(
     key: Key = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
 ) -> None:
-    """Show one stored event."""
+    """Show one stored event.
+
+    \b
+    Examples:
+      akasha-stream get laptop 42
+      akasha-stream get laptop/42 --embedding --json
+    """
     from akasha_stream.client import SyncAkashaClient
 
     if event_id is None:

@@ -73,7 +73,12 @@ def create(
 
 @command.command("list")
 def list_(ctx: typer.Context, file: File = None, json: Json = False) -> None:
-    """List the keys: who may do what, until when."""
+    """List the keys: who may do what, until when.
+
+    \b
+    Examples:
+      akasha-stream keys list
+    """
     _, keys = _keys(ctx, file)
     found = keys.read()
     now = datetime.now(UTC)
@@ -96,7 +101,12 @@ def revoke(
     file: File = None,
     json: Json = False,
 ) -> None:
-    """Take a key away. Workers refuse it within a second or so."""
+    """Take a key away. Workers refuse it within a second or so.
+
+    \b
+    Examples:
+      akasha-stream keys revoke 3f9a1c20de77
+    """
     found, keys = _keys(ctx, file)
     with audited(found, "keys revoke", id=key_id):
         try:

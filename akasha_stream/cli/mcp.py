@@ -28,7 +28,10 @@ def command(
     An assistant starts it, and speaks to it over standard input and output (docs/mcp.md has the lines for its
     settings). With --port it is a server of its own. Logs go to stderr.
 
-    akasha-stream mcp --url http://127.0.0.1:8470
+    \b
+    Examples:
+      akasha-stream mcp --url http://127.0.0.1:8470
+      akasha-stream mcp --port 8480
     """
     import asyncio
 

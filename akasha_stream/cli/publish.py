@@ -73,6 +73,12 @@ def command(  # noqa: PLR0917  Typer's parameters are options
 
     A second run publishes only what is new or changed. Ctrl-C ends a run in an orderly way; the next one goes on
     where it stopped. Exit code 6: some rows were refused, and the others are published.
+
+    \b
+    Examples:
+      akasha-stream publish events.parquet
+      akasha-stream publish notes.jsonl --source-system laptop --rate 500
+      tail -f notes.jsonl | akasha-stream publish - --source-system laptop
     """
     from akasha_stream.publish.sources.source import CHUNK_ROWS, Options
 

@@ -133,6 +133,10 @@ def lookups(
     """Make the Redis tables again from the shards: by the workers, or from the data directory where none has them.
 
     Searches and lookups go on meanwhile: readers see that a table is incomplete, and ask the shards.
+
+    \b
+    Examples:
+      akasha-stream rebuild lookups --partition 3
     """
     from dataclasses import asdict
 
@@ -163,6 +167,10 @@ def catalog(ctx: typer.Context, json: Json = False) -> None:
     """Delete the local copy of the catalog and make it from listings and footers alone; exit code 1 on problems.
 
     Nothing is lost by it: the footers are read again (one or two requests a segment).
+
+    \b
+    Examples:
+      akasha-stream rebuild catalog
     """
     from akasha_stream.cli.segments import fail_with, report
     from akasha_stream.cli.stored import tier_store

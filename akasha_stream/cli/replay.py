@@ -242,7 +242,12 @@ def _show_filled(out: Output, folder: Path, filled: Filled) -> None:
 
 @command.command()
 def status(ctx: typer.Context, url: Urls = None, key: Key = None, json: Json = False) -> None:
-    """Show the last replay of each partition, under way or not."""
+    """Show the last replay of each partition, under way or not.
+
+    \b
+    Examples:
+      akasha-stream replay status
+    """
     from akasha_stream.replay.drive import owners
 
     found, out = operator_settings(ctx), output(json)
@@ -276,7 +281,12 @@ def _act(ctx: typer.Context, what: str, partitions: Sequence[int], urls: Sequenc
 def pause(
     ctx: typer.Context, partition: Partitions = None, url: Urls = None, key: Key = None, json: Json = False
 ) -> None:
-    """Pause replays into the shards; all, or those of some partitions."""
+    """Pause replays into the shards; all, or those of some partitions.
+
+    \b
+    Examples:
+      akasha-stream replay pause --partition 3
+    """
     _act(ctx, "pause", partition or (), url or (), json=json)
 
 
@@ -284,7 +294,12 @@ def pause(
 def resume(
     ctx: typer.Context, partition: Partitions = None, url: Urls = None, key: Key = None, json: Json = False
 ) -> None:
-    """Let paused replays go on."""
+    """Let paused replays go on.
+
+    \b
+    Examples:
+      akasha-stream replay resume
+    """
     _act(ctx, "resume", partition or (), url or (), json=json)
 
 
@@ -292,7 +307,12 @@ def resume(
 def cancel(
     ctx: typer.Context, partition: Partitions = None, url: Urls = None, key: Key = None, json: Json = False
 ) -> None:
-    """End replays; the shards stay as they are."""
+    """End replays; the shards stay as they are.
+
+    \b
+    Examples:
+      akasha-stream replay cancel --partition 3
+    """
     _act(ctx, "cancel", partition or (), url or (), json=json)
 
 
@@ -308,6 +328,10 @@ def compare(
 
     Of the offsets that the side store has. Rows are the same when all that an event holds is: content, model,
     metadata, time and vector.
+
+    \b
+    Examples:
+      akasha-stream replay compare side
     """
     found, out = operator_settings(ctx), output(json)
     comparison = asyncio.run(_compare(found, folder, url or ()))

@@ -70,7 +70,10 @@ def command(
 ) -> None:
     """Search by text, by vector or by an event that is stored.
 
-    akasha-stream search "retry with back-off" --system session-buddy-003 --where section=doc
+    \b
+    Examples:
+      akasha-stream search "retry with back-off" --system laptop --since 7d
+      akasha-stream search --like laptop/42 --k 5 --where section=doc
     """
     from akasha_stream.client import SyncAkashaClient, build_request
 

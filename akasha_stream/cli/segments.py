@@ -33,7 +33,12 @@ def check(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Say whether the segments are whole: gaps, overlaps, damage, leftovers; exit code 1 on problems."""
+    """Say whether the segments are whole: gaps, overlaps, damage, leftovers; exit code 1 on problems.
+
+    \b
+    Examples:
+      akasha-stream segments check --bodies
+    """
     configured, out = settings(ctx), output(json)
 
     async def run() -> list[str]:

@@ -36,6 +36,11 @@ def list_(
     """Show what is stored in each tier; archived, damaged and unreachable parts are marked.
 
     The age is that of the oldest and of the newest event. A system's size is its rows' share of the segments.
+
+    \b
+    Examples:
+      akasha-stream tiers list
+      akasha-stream tiers list --by segment
     """
     from akasha_stream.cli.tier_tables import groups
 
@@ -70,7 +75,12 @@ def list_(
 
 @command.command()
 def show(ctx: typer.Context, segment: Annotated[str, typer.Argument(metavar="SEGMENT")], json: Json = False) -> None:
-    """Show one segment: where it is, what is in it, when it moves."""
+    """Show one segment: where it is, what is in it, when it moves.
+
+    \b
+    Examples:
+      akasha-stream tiers show 3:0-50000
+    """
     from akasha_stream.cli.tier_tables import segment_details
 
     configured, out = settings(ctx), output(json)

@@ -37,6 +37,11 @@ def migrate(
     """Move segments: those that the policy wants moved, or with --to the chosen ones.
 
     A move copies. The old copy is deleted after tier_policy.grace_s, by a worker or by `tiers clean`.
+
+    \b
+    Examples:
+      akasha-stream tiers migrate --dry-run
+      akasha-stream tiers migrate --system laptop --until 2026-07-01 --to cold
     """
     configured, out = settings(ctx), output(json)
     chosen = bool(segments or system or since or until)

@@ -37,6 +37,11 @@ def restore(
     """Ask for archived segments to become readable, or show how far that is.
 
     It takes hours, and costs. On S3 they go back by themselves; on Azure `tiers migrate SEGMENT --to cold` does it.
+
+    \b
+    Examples:
+      akasha-stream tiers restore 3:0-50000 --days 3
+      akasha-stream tiers restore --status
     """
     from akasha_stream.tiers.restore import archived_segments
     from akasha_stream.tiers.restore import restore as ask

@@ -27,6 +27,10 @@ def apply(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> No
     """Make the rules of the buckets; running it again changes nothing. --dry-run shows the difference.
 
     One rule each: parts of uploads that nobody completed are removed after 7 days. Moving is the workers'.
+
+    \b
+    Examples:
+      akasha-stream tiers apply --dry-run
     """
     from akasha_stream.tiers.bucket_rules import apply_rules
 
@@ -80,6 +84,10 @@ def compact(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> 
     """Merge small segments, and drop rows that were replaced, deleted or are past their retention.
 
     What they stand for is deleted after compaction.grace_s.
+
+    \b
+    Examples:
+      akasha-stream tiers compact --dry-run
     """
     from akasha_stream.tiers.compact import compact_logs
     from akasha_stream.tiers.words import bytes_in_words
@@ -142,6 +150,10 @@ def clean(ctx: typer.Context, dry_run: DryRun = False, json: Json = False) -> No
     """Delete what counts no longer: old copies of moved segments, what compaction replaced, lonely stubs and states.
 
     Never what is younger than the grace times (tier_policy.grace_s, compaction.grace_s). Workers do the same.
+
+    \b
+    Examples:
+      akasha-stream tiers clean --dry-run
     """
     from akasha_stream.tiers.clean import clean as clean_moved
     from akasha_stream.tiers.clean_up import clean_up

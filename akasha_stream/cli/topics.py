@@ -31,6 +31,11 @@ def apply_(
     """Create what is missing and change what differs; running it again changes nothing.
 
     Partitions are never taken away. Exit code 5 if something differs that can't be changed.
+
+    \b
+    Examples:
+      akasha-stream topics apply --dry-run
+      akasha-stream topics apply --grow
     """
     from akasha_stream.topics.admin import drift
 
@@ -48,7 +53,12 @@ def apply_(
 
 @command.command("check")
 def check_(ctx: typer.Context, json: Json = False) -> None:
-    """Compare the broker's topics with their definitions; exit code 5 if they differ."""
+    """Compare the broker's topics with their definitions; exit code 5 if they differ.
+
+    \b
+    Examples:
+      akasha-stream topics check || akasha-stream topics apply
+    """
     from akasha_stream.topics.admin import drift
 
     found = asyncio.run(_apply(settings(ctx), dry_run=True, grow=False))
@@ -62,7 +72,12 @@ def check_(ctx: typer.Context, json: Json = False) -> None:
 
 @command.command("list")
 def list_(ctx: typer.Context, json: Json = False) -> None:
-    """Show the topics as defined, and how many partitions each has on the broker."""
+    """Show the topics as defined, and how many partitions each has on the broker.
+
+    \b
+    Examples:
+      akasha-stream topics list --json
+    """
     from akasha_stream.topics.definition import definitions
 
     configured = settings(ctx)

@@ -56,6 +56,11 @@ def command(
 
     Prints what runs where once searches are answered. Ctrl-C (exit code 130) or SIGTERM (0) stops all, in order.
     Servers that it starts take the usual ports (9092, 6379) where they are free, any free ones otherwise.
+
+    \b
+    Examples:
+      akasha-stream up --embedded
+      akasha-stream up --broker kafka --data-dir data
     """
     from akasha_stream.cli.signals import run_until_signal
 

@@ -28,6 +28,11 @@ def command(
 
     Prints one line to stdout when its shards are open: the address of the search API and the partitions. Logs go to
     stderr. The topics must exist (akasha-stream topics apply).
+
+    \b
+    Examples:
+      akasha-stream worker
+      akasha-stream worker --data-dir data/two --port 8471
     """
     from akasha_stream.cli.serve import announce, serve_worker
     from akasha_stream.cli.signals import run_until_signal
