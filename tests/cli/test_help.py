@@ -11,6 +11,7 @@ import pytest
 from typer.main import get_command
 
 from akasha_stream.cli.root import root
+from tests.cli.documented import fields
 
 NO_JSON = {"mcp": "speaks a protocol of its own", "completion": "prints a script"}
 
@@ -49,3 +50,9 @@ def test_every_command_has_examples_whose_options_it_knows(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NO_JSON))
 def test_every_command_answers_programs_too(name: str) -> None:
     assert any("--json" in parameter.opts for parameter in COMMANDS[name].params)
+
+
+def test_what_it_answers_is_on_the_page() -> None:
+    """Of each command; the tests that run it look at the fields (conftest.py)."""
+    own = {"tail"}  # an event a line: docs/operating.md
+    assert fields().keys() == COMMANDS.keys() - NO_JSON - own | {"replay"}
