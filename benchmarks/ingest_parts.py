@@ -111,7 +111,7 @@ def _create(folder: Path, offset: int, settings: Settings, dimensions: int) -> S
 def _insert(file: SegmentFile, batch: pa.Table, progress: Progress) -> None:
     connection = file._con
     connection.register("incoming", batch)
-    with file.transaction():
+    with file.transaction(batch.nbytes):
         connection.execute(_INSERT)
         file.insert_progress(progress)
     connection.unregister("incoming")

@@ -61,7 +61,7 @@ class SegmentFile:
         remove_growing(folder, name)
         self = cls(path, _connect(path))
         try:
-            with self.transaction():
+            with self.transaction(0):  # without a limit yet
                 self._con.execute(GROWING_TABLES)
                 self._con.execute(
                     "INSERT INTO segment VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -109,7 +109,7 @@ class SegmentFile:
         return self
 
     @contextlib.contextmanager
-    def transaction(self, nbytes: int = 0) -> Iterator[None]:
+    def transaction(self, nbytes: int) -> Iterator[None]:
         """COMMIT at the end, ROLLBACK on an error. Raises ShardWriteError for what DuckDB refuses.
 
         `nbytes`: of all that is inserted; the memory that DuckDB may keep goes by it.

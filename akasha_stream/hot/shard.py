@@ -640,7 +640,7 @@ class Shard:
             if self._file is not None:
                 with contextlib.suppress(ShardWriteError):
                     if self._state.digests_acked != self._progress.digests_acked:
-                        with self._file.transaction():
+                        with self._file.transaction(0):
                             self._file.insert_progress(replace(self._progress, digests_acked=self._state.digests_acked))
                 self._file.close()
                 self._file = None

@@ -78,9 +78,9 @@ def offset_outside_the_transaction() -> None:
     def in_two(self: Shard, prepared: Any, tables: dict[str, Any]) -> None:
         file = self._file
         assert file is not None
-        with file.transaction():
+        with file.transaction(0):
             file.insert_progress(prepared.progress)
-        with file.transaction():
+        with file.transaction(sum(table.nbytes for table in tables.values() if table is not None)):
             for name, table in tables.items():
                 if table is not None and table.num_rows:
                     file.insert(name, table)
