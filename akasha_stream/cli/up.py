@@ -18,6 +18,7 @@ from akasha_stream.errors import UsageError
 if TYPE_CHECKING:
     from akasha_stream.embedded.together import Servers
     from akasha_stream.settings import Settings
+    from akasha_stream.storage.settings import StorageSettings
     from akasha_stream.worker import Worker
 
 log = structlog.get_logger(__name__)
@@ -107,8 +108,10 @@ class _Run:
                 from akasha_stream.storage.settings import StorageSettings
 
                 servers, found = await self._start(stack)
-                self._storage_file = _write_storage(found.hot.data_dir.parent)
-                storage = StorageSettings.load(self._storage_file)
+                folder = found.hot.data_dir.parent.absolute()
+                storage = StorageSettings.local(folder / "objects")
+                self._storage_file = folder / "akasha-storage.yml"
+                _write_storage(storage, self._storage_file)
                 watching = asyncio.create_task(watch_servers(servers), name="servers")
                 stack.callback(watching.cancel)
             await ensure_topics(found)
@@ -207,25 +210,16 @@ _USUAL_BROKERS = {"localhost:9092", "127.0.0.1:9092"}
 _USUAL_REDIS = {"redis://localhost:6379/0", "redis://127.0.0.1:6379/0"}
 
 
-def _write_storage(folder: Path) -> Path:
-    """Settings of an object store in folders, beside them."""
+def _write_storage(storage: StorageSettings, file: Path) -> None:
+    """For other commands."""
     import yaml
 
-    from akasha_stream.storage.settings import TIERS
-
-    folder = folder.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    root = str(folder / "objects").replace("${", "$${")
-    backends = {
-        f"local-{tier}": {"provider": "local", "bucket_name": tier, "root": root, "tier": tier} for tier in TIERS
-    }
-    tiers = {tier: f"local-{tier}" for tier in TIERS}
-    file = folder / "akasha-storage.yml"
-    file.write_text(
-        yaml.safe_dump({"storage": {"default_backend": tiers["hot"], "tiers": tiers, **backends}}, sort_keys=False),
-        encoding="utf-8",
-    )
-    return file
+    values: dict[str, object] = {"default_backend": storage.default_backend, "tiers": storage.tiers}
+    for name, backend in storage.backends.items():
+        values[name] = backend.model_dump(mode="json", exclude_defaults=True) | {"provider": backend.provider}
+    text = yaml.safe_dump({"storage": values}, sort_keys=False).replace("${", "$${")  # a folder may be called so
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
 
 
 def data_home() -> Path:

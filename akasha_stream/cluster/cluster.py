@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
 from akasha_stream.auth.systems import Systems
-from akasha_stream.cluster.ask import Asked, ask_owners
+from akasha_stream.cluster.ask import Answered, Asked, ask_owners
 from akasha_stream.cluster.events import Events, lapsed
 from akasha_stream.cluster.here import Here
 from akasha_stream.cluster.merge import Merged, Part, Version, merge
@@ -74,7 +74,7 @@ class Cluster:
         tokens = self.engine.tokens(request)
         vector = await self._vector(request, within, tokens)
         merged, others = await self._newest(_by_vector(request, vector), vector, request.like, within, tokens)
-        incomplete = merged.incomplete + self._missing(merged.owned, merged.lapsed, others.failures)
+        incomplete = merged.incomplete + self._missing(merged, others.failures)
         wanted = DEFAULT_FIELDS if request.fields is None else request.fields
         return SearchResponse.model_construct(
             hits=merged.hits if "position" in wanted else [_without_position(hit) for hit in merged.hits],
@@ -107,7 +107,7 @@ class Cluster:
         page = joined([here, *others.answers], asked.limit)
         found = strays(page.versions(), self.engine.store.partitions())
         old = await superseded(found, self.here, self._owners, self._peers, self._timeout_s, within=within)
-        incomplete = page.incomplete + self._missing(page.owned, page.lapsed, others.failures)
+        incomplete = page.incomplete + self._missing(page, others.failures)
         return RecentEvents(events=page.without(old), next=page.next, complete=not incomplete, incomplete=incomplete)
 
     def stats(self, within: Systems) -> Stats:
@@ -198,15 +198,13 @@ class Cluster:
             ask_owners(self._owners, others, ask, self._timeout_s + waits_s),
         )
 
-    def _missing(
-        self, owned: Collection[int], lapsed_: Collection[int], failures: Mapping[int, OwnerUnavailable]
-    ) -> list[Incomplete]:
+    def _missing(self, answered: Answered, failures: Mapping[int, OwnerUnavailable]) -> list[Incomplete]:
         """An entry for each partition whose owner has not answered."""
         result = []
         for partition in range(self.engine.store.partitions()):
-            if partition in owned:
+            if partition in answered.owned:
                 continue
-            if partition in lapsed_:
+            if partition in answered.lapsed:
                 result.append(lapsed(partition))
                 continue
             why = failures.get(partition) or OwnerUnavailable("it moved to another worker meanwhile")

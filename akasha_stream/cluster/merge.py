@@ -98,8 +98,9 @@ def merge(parts: Sequence[Part], k: int, asked: int, superseded: Collection[Vers
 
 def sources(parts: Sequence[Answered]) -> tuple[dict[int, int], frozenset[int]]:
     """Partition → number of the part that counts for it; and the partitions whose owner has answered."""
-    lapsed = {partition: number for number, part in reversed([*enumerate(parts)]) for partition in part.lapsed}
-    owned = {partition: number for number, part in reversed([*enumerate(parts)]) for partition in part.owned}
+    numbered = [*enumerate(parts)][::-1]  # of two that say so, the first counts
+    lapsed = {partition: number for number, part in numbered for partition in part.lapsed}
+    owned = {partition: number for number, part in numbered for partition in part.owned}
     return lapsed | owned, frozenset(owned)
 
 

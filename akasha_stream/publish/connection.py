@@ -22,6 +22,7 @@ from aiokafka.errors import (
 from akasha_stream.connections.kafka import client_options, or_hidden, why_denied
 from akasha_stream.embedded.tansu import CLUSTER_ID
 from akasha_stream.errors import BrokerError, SettingsError
+from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from akasha_stream.topics.incarnation import incarnation_through
 
@@ -132,8 +133,8 @@ class Connection:
         try:
             found = await incarnation_through(producer.client, self._topic)
         except BrokerError:
-            found = None
-        embedded = found is not None and found.cluster_id == CLUSTER_ID
+            found = Incarnation()
+        embedded = found.cluster_id == CLUSTER_ID
         log.log(
             logging.DEBUG if embedded else logging.WARNING,
             "the broker gives no idempotent producer",

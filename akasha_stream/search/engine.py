@@ -166,12 +166,7 @@ class SearchEngine:
             await await_tokens(self.store, tokens, timeout_s)
         vector = await self.vector(request, within)
         answer = await self.answer(request, vector, like=request.like, tokens=tokens, within=within)
-        named = {i.partition for i in answer.incomplete}
-        incomplete = answer.incomplete + [
-            not_owned(partition)
-            for partition in range(self.store.partitions())
-            if partition not in answer.searched and partition not in named
-        ]
+        incomplete = self._with_others(answer.incomplete, answer.searched)
         return SearchResponse.model_construct(
             hits=answer.hits,
             complete=not incomplete,
@@ -258,12 +253,7 @@ class SearchEngine:
         Raises UsageError (the cursor); StorageError, SegmentCorrupt where one is remote.
         """
         page = await self.newest(asked, within)
-        named = {each.partition for each in page.incomplete}
-        incomplete = page.incomplete + [
-            not_owned(partition)
-            for partition in range(self.store.partitions())
-            if partition not in page.searched and partition not in named
-        ]
+        incomplete = self._with_others(page.incomplete, page.searched)
         following = None if page.following is None else str(page.following)
         events = [each.event for each in page.found]
         return RecentEvents(events=events, next=following, complete=not incomplete, incomplete=incomplete)
@@ -284,6 +274,12 @@ class SearchEngine:
             return NewestEvents(_newest_versions(found), following, missing, searched)
 
         return await self._in_thread(read)
+
+    def _with_others(self, incomplete: list[Incomplete], searched: Collection[int]) -> list[Incomplete]:
+        """And an entry for each partition that is not this worker's."""
+        named = {each.partition for each in incomplete}
+        others = (p for p in range(self.store.partitions()) if p not in searched and p not in named)
+        return incomplete + [not_owned(partition) for partition in others]
 
     def catching_up(self, partition: int) -> list[Incomplete]:
         """The entry that a search over a partition has while its worker takes it over; else nothing."""
