@@ -145,14 +145,12 @@ def remove_growing(folder: Path, name: SegmentName) -> None:
     remove(path.with_name(f"{path.name}.tmp"))
 
 
-BLOCK_BYTES = 131_072
-"""Of a growing file. A transaction holds two blocks of nearly every column at once, whatever it inserts: with DuckDB's
-own 262,144 a file needs 16 MB, with this 9."""
-MEMORY_LIMIT_MB = 12
-"""What a growing file's DuckDB may keep in memory, for transactions of SMALL_BYTES: less takes more CPU, 10 half as
-much again. A worker has such a file for each partition."""
-LARGER_BLOCKS_MB = 24
-"""The same for a file with blocks of DuckDB's own size, which earlier versions made."""
+MEMORY_LIMIT_MB = 20
+"""What a growing file's DuckDB may keep in memory, for transactions of SMALL_BYTES. A worker has such a file for each
+partition. A transaction holds two blocks of nearly every column at once, whatever it inserts, so 14 are too little; 16
+take a third more CPU than 20, which take an eighth more than 24. With blocks of half the size 9 would do, but what
+DuckDB puts aside of those goes into a file for each block: twice the CPU of all inserting, on ext4 more and more.
+"""
 SMALL_BYTES = 1_048_576
 INDEXED_ROWS = 30_000
 """Entries of the primary key's index that take a megabyte; it never leaves memory."""
@@ -165,26 +163,20 @@ def connect_growing(path: Path) -> duckdb.DuckDBPyConnection:
     WAL is checkpointed when the segment is sealed, not before: with the default of 16 MB every eighth
     transaction rewrote row groups and the rate halved.
     """
-    con = duckdb.connect(str(path), config={"threads": 1, "default_block_size": BLOCK_BYTES})
+    con = duckdb.connect(str(path), config={"threads": 1})
     con.execute("SET wal_autocheckpoint='64GB'")
     # Closing happens at every shutdown and hand-over, and must not take a second a shard: the WAL is as safe.
     con.execute("PRAGMA disable_checkpoint_on_shutdown")
     return con
 
 
-def least_memory_mb(con: duckdb.DuckDBPyConnection) -> int:
-    """What a growing file needs, by the blocks that it was created with."""
-    found = con.execute("SELECT max(block_size) FROM pragma_database_size()").fetchone()
-    return MEMORY_LIMIT_MB if found == (BLOCK_BYTES,) else LARGER_BLOCKS_MB
-
-
-def memory_limit_mb(least: int, rows: int, transaction_bytes: int) -> int:
+def memory_limit_mb(rows: int, transaction_bytes: int) -> int:
     """Megabytes that a transaction of this many bytes needs in a file of this many rows.
 
     8 MB of rows failed with 16 MB and did not with 24, nor did 20 MB with 40.
     """
-    large = 0 if transaction_bytes <= SMALL_BYTES else 16 - MEMORY_LIMIT_MB - (-2 * transaction_bytes // 8_388_608) * 8
-    return least + rows // INDEXED_ROWS + large
+    least = MEMORY_LIMIT_MB if transaction_bytes <= SMALL_BYTES else 16 + -(-2 * transaction_bytes // 8_388_608) * 8
+    return least + rows // INDEXED_ROWS
 
 
 def limit_memory(con: duckdb.DuckDBPyConnection, megabytes: int) -> None:

@@ -16,7 +16,6 @@ from akasha_stream.hot.schema import (
     GROWING_TABLES,
     SegmentName,
     connect_growing,
-    least_memory_mb,
     limit_memory,
     memory_limit_mb,
     remove_growing,
@@ -38,7 +37,6 @@ class SegmentFile:
         self.path = path
         self._con = con
         self._closed = self._checkpointed = False
-        self._least_mb = least_memory_mb(con)
         self._limit_mb = 0  # none
         self._events = 0
 
@@ -160,7 +158,7 @@ class SegmentFile:
 
     def limit_memory(self, transaction_bytes: int = 0) -> None:
         """Call when everything that opening needs was read, and before a transaction."""
-        wanted = memory_limit_mb(self._least_mb, self._events, transaction_bytes)
+        wanted = memory_limit_mb(self._events, transaction_bytes)
         if wanted == self._limit_mb:
             return
         with contextlib.suppress(duckdb.OutOfMemoryException):  # more is in use: DuckDB lets go of it later

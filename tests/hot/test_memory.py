@@ -8,14 +8,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pytest
 
-from akasha_stream.hot import schema
-from akasha_stream.hot.schema import LARGER_BLOCKS_MB, MEMORY_LIMIT_MB, SegmentName, memory_limit_mb, row_schema
+from akasha_stream.hot.schema import MEMORY_LIMIT_MB, SegmentName, memory_limit_mb, row_schema
 from akasha_stream.hot.segment_file import Progress, SegmentFile
 from akasha_stream.incarnation import Incarnation
 
-D, ROWS, AT_ONCE = 384, 20_000, 400
+D, ROWS, AT_ONCE = 384, 30_000, 400
 NAME = SegmentName(0, 0)
 
 
@@ -67,23 +65,8 @@ def test_it_keeps_no_more_than_its_limit_however_many_rows(tmp_path: Path) -> No
     file.close()
 
 
-def test_a_file_of_an_earlier_version_grows_on_with_what_its_blocks_need(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as earlier:
-        earlier.setattr(schema, "BLOCK_BYTES", 262_144)
-        create(tmp_path).close()
-    file = SegmentFile.open(NAME.growing(tmp_path), dimensions=D)
-    assert file is not None
-    file.limit_memory()
-    fill(file)
-    assert MEMORY_LIMIT_MB < kept_mb(file) <= LARGER_BLOCKS_MB
-    assert file.progress().events == ROWS
-    file.close()
-
-
 def test_the_limit_grows_with_the_transaction_and_the_index() -> None:
-    assert memory_limit_mb(MEMORY_LIMIT_MB, 0, 1_000_000) == MEMORY_LIMIT_MB
-    assert memory_limit_mb(MEMORY_LIMIT_MB, 0, 8_000_000) == 32
-    assert memory_limit_mb(MEMORY_LIMIT_MB, 0, 20_000_000) == 56
-    assert memory_limit_mb(MEMORY_LIMIT_MB, 300_000, 1_000) == MEMORY_LIMIT_MB + 10
+    assert memory_limit_mb(0, 1_000_000) == MEMORY_LIMIT_MB
+    assert memory_limit_mb(0, 8_000_000) == 32
+    assert memory_limit_mb(0, 20_000_000) == 56
+    assert memory_limit_mb(300_000, 1_000) == MEMORY_LIMIT_MB + 10
