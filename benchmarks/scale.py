@@ -94,9 +94,9 @@ def _once(
         running_workers = []
         cores = sorted(os.sched_getaffinity(0))
         for n in range(workers):
-            worker = WorkerProcess(running, folder / f"data-{n}", folder / f"worker-{n}.log", {})
-            with _on({cores[n % len(cores)]} if core_each else set(cores)):
-                running_workers.append(stack.enter_context(worker))
+            with _on({cores[n % len(cores)]} if core_each else set(cores)):  # it starts where it is made
+                worker = WorkerProcess(running, folder / f"data-{n}", folder / f"worker-{n}.log", {})
+            running_workers.append(stack.enter_context(worker))
         _wait(lambda: all(_owned(worker) == share for worker in running_workers), running_workers)
         return asyncio.run(_measure(running, settings, given, corpus, running_workers))
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.main import get_command
 
 from akasha_stream.cli import COMMANDS, exits
-from akasha_stream.cli.root import root
 from tests.cli.running import Ran, run
+from tests.cli.tree import LEAVES
 
 CODES = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
 ENDLESS = {"up", "demo", "worker", "mcp"}
@@ -54,18 +52,6 @@ ENVIRONMENT = {
     **{f"AKASHA_{tier}_BACKEND": f"local-{tier.lower()}" for tier in ("HOT", "WARM", "COLD")},
 }
 """No server is there, and the stores are folders: what comes so far as to ask for one, ends."""
-
-
-def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """(words, command) of each command that takes arguments of its own."""
-    names = list(COMMANDS) if not path else list(getattr(command, "commands", {}))
-    if not names:
-        yield path, command
-    for name in names:
-        yield from leaves(command.commands.get(name), (*path, name))
-
-
-LEAVES = dict(leaves(get_command(root)))
 
 
 def line(rng: random.Random, path: tuple[str, ...], command: Any) -> list[str]:

@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from typer.main import get_command
 
-from akasha_stream.cli.root import root
 from tests.cli.documented import fields
+from tests.cli.tree import LEAVES, unknown_options
 
 NO_JSON = {"mcp": "speaks a protocol of its own", "completion": "prints a script"}
 
 
-def leaves(node: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
-    if not hasattr(node, "list_commands"):
-        yield " ".join(path), node
-        return
-    for name in node.list_commands(None):
-        yield from leaves(node.get_command(None, name), (*path, name))
-
-
-COMMANDS = dict(leaves(get_command(root)))
+COMMANDS = {" ".join(path): command for path, command in LEAVES.items()}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -36,15 +25,8 @@ def test_every_command_has_examples_whose_options_it_knows(name: str) -> None:
     assert any(name in part for part in ours)
     for part in ours:
         words = shlex.split(part)[1:]
-        while words and words[0].startswith("--"):  # of akasha-stream itself
-            assert words[0] in {"--env", "--settings", "--debug"}
-            words = words[2:]
-        command = next(each for each in COMMANDS if words[: len(each.split())] == each.split())
-        options = {
-            option for parameter in COMMANDS[command].params for option in (*parameter.opts, *parameter.secondary_opts)
-        }
-        used = {word.partition("=")[0] for word in words if re.match(r"--?[a-z]", word)}
-        assert used <= options, part
+        assert any(f" {each} " in f" {' '.join(words)} " for each in COMMANDS), part
+        assert unknown_options(words) == [], part
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS.keys() - NO_JSON))
