@@ -9,10 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from akasha_stream.hot.schema import MEMORY_LIMIT_MB
+
 ROW_BYTES = 2_500
 """What a hot row may take."""
-BASE_BYTES = 400_000_000
-"""What a worker may take beside its rows."""
+BASE_BYTES = 320_000_000
+"""What a worker may take beside its rows and growing files."""
+FILE_BYTES = MEMORY_LIMIT_MB * 1_000_000
+"""What DuckDB may keep of each partition's growing file: 400 MB in all with the four partitions of the default."""
 STEADY_BYTES_PER_MINUTE = 1_000_000
 """What it may grow by while events come and no row does: allocators are not quite still."""
 STEADY_S = 60.0
@@ -55,14 +59,14 @@ class Watch:
         take, at each quarter of them and at the end; most_beyond_rows_mb: at the worst look.
         """
         rows, memory, at = np.array(self.rows), np.array(self.anonymous, np.float64), np.array(self.at)
-        beyond = memory - rows * ROW_BYTES
+        beyond, base = memory - rows * ROW_BYTES, BASE_BYTES + FILE_BYTES * len(self.behind)
         quarters = np.searchsorted(rows, rows[-1] * np.array([0.25, 0.5, 0.75, 1.0])).clip(0, len(rows) - 1)
         later = (rows >= rows[-1] / 2) & (rows < rows[-1])
         steady = rows == rows[-1]
         a_row = _slope(rows[later].astype(np.float64), memory[later])
         a_minute = _slope(at[steady] / 60, memory[steady]) if np.ptp(at[steady]) >= STEADY_S else None
         found = {
-            f"more than {BASE_BYTES / 1e6:g} MB beyond the rows": beyond.max() > BASE_BYTES,
+            f"more than {base / 1e6:g} MB beyond the rows": beyond.max() > base,
             f"more than {ROW_BYTES} bytes a row": a_row is not None and a_row > ROW_BYTES,
             "growth while no row came": a_minute is not None and a_minute > STEADY_BYTES_PER_MINUTE,
         }

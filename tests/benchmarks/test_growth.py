@@ -44,7 +44,7 @@ def test_growth_with_the_rows_is_told_from_growth_with_time() -> None:
     found = watched(a_row=2_000, a_minute=3 * MB).memory()
     assert found["broken"] == ["growth while no row came"]
     assert not found["holds"]
-    assert watched(base=450 * MB).memory()["broken"] == ["more than 400 MB beyond the rows"]
+    assert watched(base=450 * MB).memory()["broken"] == ["more than 360 MB beyond the rows"]
 
 
 def test_a_short_rest_says_nothing_of_growth_with_time() -> None:
