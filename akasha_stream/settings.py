@@ -100,11 +100,7 @@ class IngestSettings(Section):
     batch_wait_ms: float = Field(default=10.0, ge=0, le=1_000)
     fetch_bytes: int = Field(default=2_097_152, ge=65_536, description="most bytes a fetch takes from one partition")
     fetch_wait_ms: int = Field(default=500, ge=1, description="how long a broker may hold a fetch that finds nothing")
-    threads: int | None = Field(
-        default=None,
-        ge=1,
-        description="partitions that commit side by side; unset: this worker's share of the machine's cores, at most 2",
-    )
+    threads: int = Field(default=2, ge=1, description="partitions that commit side by side")
     session_timeout_s: float = Field(default=6.0, gt=0)
     heartbeat_s: float = Field(default=1.0, gt=0)
     retry_max_s: float = Field(default=30.0, gt=0, description="longest pause between retries of a failed commit")

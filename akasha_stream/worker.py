@@ -66,7 +66,6 @@ from akasha_stream.settings import Settings
 from akasha_stream.storage.settings import StorageSettings
 from akasha_stream.stream.app import IngestApp, create_app
 from akasha_stream.stream.assignment import Assignment
-from akasha_stream.stream.cores import share_cores, share_of_cores
 from akasha_stream.stream.group import Group
 from akasha_stream.stream.ingest import Ingest
 from akasha_stream.stream.outlet import Outlet
@@ -275,7 +274,7 @@ class Worker:
             on_applied=self._applied,
             on_replaced=self.assignment.replaced,
             retry_max_s=settings.ingest.retry_max_s,
-            threads=settings.ingest.threads or share_of_cores(1),
+            threads=settings.ingest.threads,
             turns=turns,
             durations=self._durations,
             traces=EventTraces(settings.topics.embeddings, settings.ingest.group),
@@ -298,8 +297,6 @@ class Worker:
         await self._background("outlet", outlet.run())
         await self._background("lookups", self._lookups.run())
         await self._background("registry", self._register())
-        if settings.ingest.threads is None and (registry := self._registry()) is not None:
-            await self._background("cores", share_cores(registry, self.ingest.use_threads))
         await self._background("housekeeping", self._housekeeping())
         if tiering is not None:
             await self._background("tiering", tiering.run())

@@ -21,7 +21,6 @@ from akasha_stream.hot.store import ShardStore
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
 from akasha_stream.stream.consumer import ReadTo
-from akasha_stream.stream.cores import MOST_THREADS
 from akasha_stream.stream.membership import Membership, leave
 from akasha_stream.topics.broker import connecting
 from akasha_stream.topics.incarnation import incarnation_through
@@ -68,7 +67,7 @@ class Assignment:
         self._replaced: set[int] = set()
         self._ends_then: dict[int, int] = {}
         """Partition → where its log ended when this worker got it; until all that is stored."""
-        self._at_once = asyncio.Semaphore(settings.ingest.threads or MOST_THREADS)
+        self._at_once = asyncio.Semaphore(settings.ingest.threads)
         self._ahead: dict[int, asyncio.Task[None]] = {}
         self._opening: set[asyncio.Task[Shard]] = set()
         """Of this assignment, and of one that a rebalance cut short: a thread that opens a shard can't be stopped."""

@@ -26,7 +26,6 @@ from akasha_stream.hot.shard import Applied, Shard
 from akasha_stream.hot.state import OUTCOMES
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.stream.consumer import Run
-from akasha_stream.stream.cores import MOST_THREADS
 from akasha_stream.stream.outlet import Outlet
 from akasha_stream.telemetry.following import Commit, EventTraces
 from akasha_stream.telemetry.recorded import IngestDurations
@@ -113,7 +112,7 @@ class Ingest:
         on_applied: Callable[[Applied], None],
         on_replaced: Callable[[int], None],
         retry_max_s: float,
-        threads: int = MOST_THREADS,
+        threads: int = 2,
         turns: Turns | None = None,
         durations: IngestDurations | None = None,
         traces: EventTraces | None = None,
@@ -127,17 +126,10 @@ class Ingest:
         self._on_replaced = on_replaced
         self._retry_max_s = retry_max_s
         self._turns = turns or Turns()
-        self._count = threads
-        self._threads = _pool(threads)
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="ingest")
         self._trim: asyncio.TimerHandle | None = None
         self._untrimmed = 0
         self.totals = Totals()
-
-    def use_threads(self, count: int) -> None:
-        """From the next step on; call it in the event loop. What has begun is finished by the threads of before."""
-        if count != self._count:
-            before, self._count, self._threads = self._threads, count, _pool(count)
-            before.shutdown(wait=False)
 
     async def process(self, runs: Sequence[Run]) -> None:
         """Commit the runs. Returns when they are stored; retries what may pass, however long that takes.
@@ -340,10 +332,6 @@ class Ingest:
         if self._trim is not None:
             self._trim.cancel()
         self._threads.shutdown()
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads, thread_name_prefix="ingest")
 
 
 def joined(runs: Sequence[Run], next_offset: int) -> list[Run]:

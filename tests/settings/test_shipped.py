@@ -22,7 +22,6 @@ UNSET = {
     ("topics", "definitions"),
     ("dedupe", "near_threshold"),
     ("ingest", "instance_id"),
-    ("ingest", "threads"),
     ("retention", "days"),
     ("tier_policy", "cold_after_s"),
     ("tier_policy", "hot_max_bytes"),
