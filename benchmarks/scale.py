@@ -6,9 +6,13 @@ The workers are there first, each with its equal share of the partitions. Then N
 of Kafka: they lie in the log, and nobody reads them until it commits. The clock runs from the commit to the moment
 when all rows are stored. Each number of workers has a topic, a group and data directories of its own.
 
-A worker decodes and commits in threads: one alone keeps about 1.4 cores busy, and on two cores little is left for a
-second one to add. So it is measured twice: with all cores for everybody, and with one core for each worker
+A worker decodes and commits in threads, so one alone, with its broker and Redis, keeps some 1.5 cores busy
+(`one_cores_busy`), and on two cores little is left for a second one to add: at the same cost an event `most_speedup` is
+what it could. So it is measured twice: with all cores for everybody, and with one core for each worker
 (`core_each_…`), as where a worker more is a machine more. The broker has all cores both times.
+
+Cores that share a memory bus are not two machines: `copy_speedup` is what two processes that only copy memory get done
+a second, against one.
 """
 
 from __future__ import annotations
@@ -17,6 +21,8 @@ import argparse
 import asyncio
 import contextlib
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,6 +41,17 @@ from benchmarks.servers import Servers, WorkerProcess, cpu_of, servers, settings
 
 POLL_S = 0.05
 TIMEOUT_S = 120.0
+COPYING = """
+import time
+import numpy as np
+source = np.ones(4_000_000, np.float32)
+target = source.copy()
+copies, began = 0, time.monotonic()
+while time.monotonic() - began < 2:
+    target[:] = source
+    copies += 1
+print(copies / (time.monotonic() - began))
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +59,8 @@ class Measured:
     wall_s: float
     worker_cpu_s: float
     broker_cpu_s: float
+    cores_busy: float
+    """Of the machine, whatever ran on it."""
 
 
 def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -76,11 +95,15 @@ def run(given: argparse.Namespace) -> tuple[dict[str, object], dict[str, str]]:
                 f"{how}{name}_events_per_s": round(given.events / each.wall_s),
                 f"{how}{name}_cpu_us_per_event": round(each.worker_cpu_s / given.events * 1e6, 2),
                 f"{how}{name}_kafka_cpu_us_per_event": round(each.broker_cpu_s / given.events * 1e6, 2),
+                f"{how}{name}_cores_busy": round(each.cores_busy, 2),
             }
         figures |= {
             f"{how}speedup": round(one.wall_s / two.wall_s, 3),
             f"{how}cpu_ratio": round(two.worker_cpu_s / one.worker_cpu_s, 3),
         }
+        if not how:
+            figures["most_speedup"] = round(psutil.cpu_count() / one.cores_busy, 3)
+    figures["copy_speedup"] = round(_copies(2) / _copies(1), 3)
     return figures, versions
 
 
@@ -142,13 +165,13 @@ async def _measure(
         await asyncio.gather(*sent)
         await asyncio.sleep(2.0)  # what the broker still does for the writes is none of the reading
         before = [cpu_of(worker.process).own for worker in workers]
-        broker_before = _seconds(broker)
+        broker_before, busy_before = _seconds(broker), _busy()
         began = time.monotonic()
         await producer.commit_transaction()
         await asyncio.to_thread(_wait, lambda: sum(_rows(worker) for worker in workers) >= given.events, workers)
         wall_s = time.monotonic() - began
         cpu_s = sum(cpu_of(worker.process).own for worker in workers) - sum(before)
-        return Measured(wall_s, cpu_s, _seconds(broker) - broker_before)
+        return Measured(wall_s, cpu_s, _seconds(broker) - broker_before, (_busy() - busy_before) / wall_s)
     finally:
         await producer.stop()
 
@@ -166,6 +189,20 @@ def _rows(worker: WorkerProcess) -> int:
 def _seconds(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
+
+
+def _busy() -> float:
+    """Seconds that the cores of the machine worked, since it was started."""
+    times = psutil.cpu_times()
+    return float(times.user + times.nice + times.system + getattr(times, "irq", 0.0) + getattr(times, "softirq", 0.0))
+
+
+def _copies(processes: int) -> float:
+    """Blocks of 16 MB that so many processes together copy a second."""
+    running = [
+        subprocess.Popen([sys.executable, "-c", COPYING], stdout=subprocess.PIPE, text=True) for _ in range(processes)
+    ]
+    return sum(float(each.communicate()[0]) for each in running)
 
 
 def _wait(met: Callable[[], bool], workers: Sequence[WorkerProcess]) -> None:
