@@ -38,13 +38,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def size(count: float) -> str:
-    """`512 B`, `3.4 KB`, `1.2 GB`: powers of 1,000."""
+def size(count: float, *, exact: bool = True) -> str:
+    """`512 B`, `3.4 KB`, `1.2 GB`: powers of 1,000; `~3.4 KB` where it is an estimate."""
+    about = "" if exact else "~"
     for unit in ("B", "KB", "MB", "GB"):
         if count < 1_000:
-            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+            return f"{about}{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{about}{count:.1f} {unit}"
         count /= 1_000
-    return f"{count:.1f} TB"
+    return f"{about}{count:.1f} TB"
 
 
 def moment(timestamp_ms: int) -> str:

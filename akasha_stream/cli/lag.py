@@ -39,8 +39,8 @@ def command(
         bool, typer.Option("--json", help="One JSON object on the last line; with --watch one a look.")
     ] = False,
 ) -> None:
-    """Show how far behind the log each partition's reader is: records (bundles), events, seconds, and the time until
-    all is read at the measured rate.
+    """Show how far behind the log each partition's reader is: records (bundles), events, bytes, seconds, and the time
+    until all is read at the measured rate.
 
     The offsets are those that the workers have stored; where none answers for a partition, those that the group
     committed. `~` is an estimate, from the first unread bundles. A partition without a reader counts from its start.
@@ -76,17 +76,17 @@ async def _watch(found: Settings, urls: tuple[str, ...], out: Output, every_s: f
 
 
 def _show(out: Output, lag: Lag) -> None:
-    from akasha_stream.cli.figures import amount, duration, offset, rate
+    from akasha_stream.cli.figures import amount, duration, offset, rate, size
 
     rows: list[tuple[str, ...]] = [
         (
             str(each.partition),
-            offset(each.first_offset),
             offset(each.next_offset),
             offset(each.end_offset),
             each.source,
             amount(each.records_behind),
             amount(each.events_behind, exact=each.events_exact),
+            size(each.bytes_behind, exact=each.events_exact),
             duration(each.seconds_behind),
             duration(each.clear_s),
         )
@@ -95,17 +95,18 @@ def _show(out: Output, lag: Lag) -> None:
     all_ = lag.totals
     rows.append(
         (
-            "all", "", "", "", "",
+            "all", "", "", "",
             amount(all_.records_behind),
             amount(all_.events_behind, exact=all_.events_exact),
+            size(all_.bytes_behind, exact=all_.events_exact),
             duration(all_.seconds_behind),
             duration(all_.clear_s),
         )
     )  # fmt: skip
     out.table(
-        ("part", "first", "next", "end", "from", "bundles", "events", "behind", "clear in"),
+        ("part", "next", "end", "from", "bundles", "events", "size", "behind", "clear in"),
         rows,
-        right=("part", "first", "next", "end", "bundles", "events", "behind", "clear in"),
+        right=("part", "next", "end", "bundles", "events", "size", "behind", "clear in"),
         title=f"{lag.topic}, group {lag.group}",
     )
     if all_.read_per_s is not None:

@@ -1,4 +1,4 @@
-"""How far behind the log its reader is: in records, in events, in seconds, and when it will be through.
+"""How far behind the log its reader is: in records, events, bytes and seconds, and when it will be through.
 
 A partition's reader is the worker that owns it, which knows its stored offset to the record. Where none answers, the
 offset that the group has committed stands in for it: that one is written after the fact and may be older.
@@ -37,12 +37,13 @@ class Reached:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """The first unread records of a partition: how many were looked at, their events, when the first was appended."""
+    """The first unread records of a partition: how many were looked at, what they hold, when the first was appended."""
 
     records: int = 0
     events: int = 0
     first_timestamp_ms: int | None = None
     first_offset: int | None = None
+    bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,11 @@ class PartitionLag:
     source: Source
     records_behind: int
     """Bundles. Offsets have gaps (transaction markers), so it may be a few less."""
-    events_behind: int | None
-    """None where no record of them could be looked into."""
+    events_behind: int
+    bytes_behind: int
+    """Of keys and values as producers made them, whatever is compressed on the way."""
     events_exact: bool
-    """False: from the mean of the first SAMPLE records."""
+    """False: these and the bytes are from the mean of the first SAMPLE records."""
     seconds_behind: float
     """Since the first unread record was appended; 0 where all is read."""
     lost: int
@@ -88,7 +90,7 @@ def partition_lag(
     position = max(position, unread.first_offset or position)
     behind = max(0, now.end - position) if unread.records else 0
     exact = unread.records >= behind
-    events = unread.events if exact else round(unread.events / unread.records * behind) if unread.records else 0
+    factor = 1.0 if exact else behind / unread.records
     read = appended = clear = None
     if known and before is not None and now.at_s > before.at_s:
         passed = now.at_s - before.at_s
@@ -106,7 +108,8 @@ def partition_lag(
         next_offset=now.next_offset if known else None,
         source=source,
         records_behind=behind,
-        events_behind=events,
+        events_behind=round(unread.events * factor),
+        bytes_behind=round(unread.bytes * factor),
         events_exact=exact,
         seconds_behind=round(seconds, 3) if behind else 0.0,
         lost=max(0, first - now.next_offset) if known and now.next_offset else 0,
@@ -119,7 +122,8 @@ def partition_lag(
 @dataclass(frozen=True, slots=True)
 class Totals:
     records_behind: int
-    events_behind: int | None
+    events_behind: int
+    bytes_behind: int
     events_exact: bool
     seconds_behind: float
     """Of the partition that is furthest behind."""
@@ -131,13 +135,13 @@ class Totals:
 
 
 def totals(lags: Sequence[PartitionLag]) -> Totals:
-    events = [each.events_behind for each in lags if each.events_behind is not None]
     read = [each.read_per_s for each in lags if each.read_per_s is not None]
     appended = [each.appended_per_s for each in lags if each.appended_per_s is not None]
     clear = [each.clear_s for each in lags if each.clear_s is not None]
     return Totals(
         records_behind=sum(each.records_behind for each in lags),
-        events_behind=sum(events) if len(events) == len(lags) else None,
+        events_behind=sum(each.events_behind for each in lags),
+        bytes_behind=sum(each.bytes_behind for each in lags),
         events_exact=all(each.events_exact for each in lags),
         seconds_behind=max((each.seconds_behind for each in lags), default=0.0),
         lost=sum(each.lost for each in lags),
@@ -258,7 +262,13 @@ async def _unread(
     async for records in reader.between(starts, ends, most_per_partition=SAMPLE):
         found.setdefault(records[0].partition, []).extend(records)
     return {
-        partition: Unread(len(records), _events(decoder, records), records[0].timestamp, records[0].offset)
+        partition: Unread(
+            len(records),
+            _events(decoder, records),
+            records[0].timestamp,
+            records[0].offset,
+            sum(len(record.key or b"") + len(record.value or b"") for record in records),
+        )
         for partition, records in found.items()
     }
 

@@ -105,6 +105,8 @@ def test_lag_without_a_worker_counts_from_the_group_or_the_start(
     assert ran.code == exits.FAILED
     assert {each["source"] for each in ran.json["partitions"]} == {"none"}
     assert ran.json["totals"]["events_behind"] == EVENTS + 3
+    # Of each event 384 numbers of 4 bytes, and its texts.
+    assert 1_536 * EVENTS < ran.json["totals"]["bytes_behind"] < 4_000 * EVENTS
     assert "partitions without a reader: 0, 1, 2, 3" in ran.err
 
 

@@ -23,14 +23,15 @@ def lag(  # noqa: PLR0917
 
 
 def test_events_are_exact_where_all_unread_records_were_looked_into() -> None:
-    found = lag(90, 100, Unread(10, 640, NOW_MS - 2_500, 90))
+    found = lag(90, 100, Unread(10, 640, NOW_MS - 2_500, 90, 1_000_003))
     assert (found.records_behind, found.events_behind, found.events_exact) == (10, 640, True)
+    assert found.bytes_behind == 1_000_003
     assert found.seconds_behind == 2.5
 
 
 def test_events_are_estimated_from_the_first_records_otherwise() -> None:
-    found = lag(0, 1_000, Unread(10, 640, NOW_MS, 0))
-    assert (found.events_behind, found.events_exact) == (64_000, False)
+    found = lag(0, 1_000, Unread(10, 640, NOW_MS, 0, 1_003))
+    assert (found.events_behind, found.bytes_behind, found.events_exact) == (64_000, 100_300, False)
 
 
 def test_markers_of_transactions_are_nothing_to_wait_for() -> None:
@@ -81,16 +82,18 @@ def test_no_figure_is_negative(next_offset: int, end: int, first: int, sampled: 
     unread = Unread(sampled, sampled * 3, NOW_MS + 5, max(next_offset, first)) if sampled else Unread()
     found = lag(next_offset, end, unread, Reached(8.0, 500, 500), source, first)
     assert found.records_behind >= 0
-    assert found.events_behind is None or found.events_behind >= 0
+    assert found.events_behind >= 0
+    assert found.bytes_behind >= 0
     assert found.seconds_behind >= 0
     assert found.lost >= 0
     assert found.read_per_s is None or found.read_per_s >= 0
 
 
 def test_totals_know_what_is_not_known() -> None:
-    one = lag(90, 100, Unread(10, 640, NOW_MS - 2_500, 90), Reached(8.0, 70, 100))
-    other = lag(0, 50, Unread(10, 10, NOW_MS - 500, 0))
+    one = lag(90, 100, Unread(10, 640, NOW_MS - 2_500, 90, 7_000), Reached(8.0, 70, 100))
+    other = lag(0, 50, Unread(10, 10, NOW_MS - 500, 0, 500))
     found = totals([one, other])
+    assert found.bytes_behind == 7_000 + 2_500
     assert (found.records_behind, found.events_behind, found.events_exact) == (60, 690, False)
     assert (found.seconds_behind, found.read_per_s, found.clear_s) == (2.5, 10.0, None)
     assert totals([one]).clear_s == 1.0
