@@ -14,7 +14,7 @@ from pathlib import Path
 
 import structlog
 
-from akasha_stream.errors import SegmentCorrupt
+from akasha_stream.errors import ObjectNotFound, SegmentCorrupt
 from akasha_stream.hot.durable import passed, remove, write_bytes
 from akasha_stream.hot.schema import SegmentName, remove_growing
 from akasha_stream.tiers.keys import SegmentKey
@@ -39,7 +39,12 @@ async def adopt(folder: Path, topic: str, partition: int, store: SegmentStore, *
     """Make the folder of a shard, which is closed, agree with `store.catalog`, which must be of all tiers.
 
     `only_stored`: what is here and not in the store goes too; the log has it. A segment that is damaged in the store
-    keeps what is here of it. Raises StorageError, SegmentCorrupt.
+    keeps what is here of it.
+
+    Raises:
+        StorageError: the store can't be read, or another worker has spilled more since the catalog was made; with the
+            catalog and the ledger as they are now the same call may be made again.
+        SegmentCorrupt: a segment of the shard is damaged in the store.
     """
     wanted = segments_of(store, topic, partition)
     local = await asyncio.to_thread(_local, folder)
@@ -163,6 +168,10 @@ async def _fetch_state(folder: Path, name: SegmentName, segment: StoredSegment, 
     path = name.state(folder)
     state = await store.state(segment.key.log, segment.key.end)
     if state is None:
+        # The owner of before may spill on, and with a later segment's state it removes this one.
+        await store.refresh(segment.key.log)
+        if store.catalog.end(segment.key.log) != segment.key.end:
+            raise ObjectNotFound(f"{segment.path}: another worker has spilled more since the store was listed")
         log.warning("the store has no windows and counters as of the end of its segments", segment=segment.path)
         remove(path)
         return

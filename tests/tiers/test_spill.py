@@ -15,6 +15,8 @@ from akasha_stream.hot.sealed import SealedSegment
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.storage import StorageSettings
 from akasha_stream.tiers.adopt import segments_of
+from akasha_stream.tiers.keys import LogId
+from akasha_stream.tiers.segment_store import SegmentStore
 from akasha_stream.tiers.spilled import SpilledSegment
 from akasha_stream.tiers.tiling import tile
 from tests.hot.kill import kill_log
@@ -134,6 +136,36 @@ async def test_a_former_owner_that_comes_back_takes_what_the_other_spilled(
         assert counters(worker.shard) == undisturbed(tmp_path / "whole", log)[0]
         await worker.spill()
         await tiles(worker)
+
+
+async def test_the_owner_before_goes_on_spilling_while_the_next_one_takes_the_shard(
+    tmp_path: Path, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the next one saw as the last segment's state is removed by a later segment's spill before it is read."""
+    log = kill_log()
+    fetch = SegmentStore.state
+    async with Tiered(tiered_settings(tmp_path / "a"), storage) as before:
+        log.apply(before.shard, 0, 30)
+        await before.spill()
+        seen = before.ranges()[-1][1]
+        asked: list[int] = []
+
+        async def spilled_meanwhile(self: SegmentStore, of: LogId, end: int) -> bytes | None:
+            asked.append(end)
+            if asked == [seen]:
+                await before.take_in(log)
+            return await fetch(self, of, end)
+
+        monkeypatch.setattr(SegmentStore, "state", spilled_meanwhile)
+        async with Tiered(tiered_settings(tmp_path / "b"), storage) as worker:
+            last = before.ranges()[-1][1]
+            assert asked == [seen, last]
+            assert worker.shard.next_offset == last > seen
+            log.apply(worker.shard)
+            assert positions(worker.shard) == expected(log)
+            assert (counters(worker.shard), digests(worker.shard), windows(worker.shard)) == undisturbed(
+                tmp_path / "whole", log
+            )
 
 
 async def test_every_local_file_lost_gives_the_same(tmp_path: Path, storage: StorageSettings) -> None:
