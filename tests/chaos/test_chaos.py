@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.chaos.__main__ import run
@@ -45,6 +47,19 @@ async def test_nothing_is_lost_doubled_or_wrong_after_any_kind_of_fault() -> Non
     report = await run(plan_of(seed_for(fault), fault=fault) for fault in Fault)
     assert report.found == []
     assert report.faults.keys() == set(Fault)
+    assert report.events > 1_000
+
+
+@pytest.mark.kafka
+@pytest.mark.valkey
+@pytest.mark.slow
+@pytest.mark.timeout(1_800)
+async def test_workers_that_hand_over_to_each_other_lose_double_and_falsify_nothing() -> None:
+    """Eight short ones of several workers, whatever their faults are."""
+    plans = (plan_of(seed) for seed in itertools.count(1_000))
+    short = (plan for plan in plans if plan.workers > 1 and plan.brokers == 1 and plan.tiers and len(plan.steps) <= 5)
+    report = await run(itertools.islice(short, 8))
+    assert report.found == []
     assert report.events > 1_000
 
 
