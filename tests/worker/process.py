@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx
+import psutil
 
 ROOT = Path(__file__).parents[2]
 
@@ -101,6 +102,11 @@ class WorkerProcess(WorkerApi):
         process.kill()
         process.wait(10)
         self._end()
+
+    def memory_bytes(self) -> int:
+        """Resident, mapped files left out."""
+        found = psutil.Process(self._running().pid).memory_info()
+        return int(found.rss - found.shared)
 
     def pause(self) -> None:
         os.kill(self._running().pid, signal.SIGSTOP)

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,35 @@ async def test_stopped_in_order_while_the_disk_is_full(kafka: Broker, tmp_path: 
         ballast.unlink()
     async with stage.worker() as worker:
         await stage.until_searchable(worker)
+        await worker.stop()
+    await stage.assert_stored()
+
+
+async def test_what_cannot_be_stored_stays_in_kafka_and_not_in_memory(
+    kafka: Broker, tmp_path: Path, small_disk: Path
+) -> None:
+    """A worker that can't commit, or is slower than what comes, stops fetching: 128 runs are as much as it holds."""
+    small: dict[str, Any] = {"ingest__fetch_bytes": 65_536, "publish__bundle_bytes": 32_768}  # a run is one fetch of a partition
+    data = str(small_disk / "data")
+    stage = await Stage.make(kafka, tmp_path, partitions=2, hot__data_dir=data, ingest__retry_max_s=1.0, **small)
+    maker = Maker(7)
+    ballast = small_disk / "ballast"
+    async with stage.worker() as worker:
+        await stage.publish(maker.mixed(500))
+        await stage.until_searchable(worker)
+        fill(ballast)
+        await stage.publish(maker.new(100))
+        await until_hot_store(worker, ok=False)
+        before = worker.memory_bytes()
+        most = before
+        await stage.publish(maker.new(50_000))
+        for _ in range(30):  # a second of fetching would have all of it
+            await asyncio.sleep(0.1)
+            most = max(most, worker.memory_bytes())
+        backlog = 50_000 * 384 * 4
+        assert most - before < backlog / 2, f"{(most - before) / 1e6:.0f} MB"
+        subprocess.run(["mount", "-o", "remount,size=512m", small_disk], check=True)
+        await stage.until_searchable(worker, 60)
         await worker.stop()
     await stage.assert_stored()
 
