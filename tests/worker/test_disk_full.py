@@ -108,7 +108,8 @@ async def test_what_cannot_be_stored_stays_in_kafka_and_not_in_memory(
     kafka: Broker, tmp_path: Path, small_disk: Path
 ) -> None:
     """A worker that can't commit, or is slower than what comes, stops fetching: 128 runs are as much as it holds."""
-    small: dict[str, Any] = {"ingest__fetch_bytes": 65_536, "publish__bundle_bytes": 32_768}  # a run is one fetch of a partition
+    # A run is what one fetch returned of a partition.
+    small: dict[str, Any] = {"ingest__fetch_bytes": 65_536, "publish__bundle_bytes": 32_768}
     data = str(small_disk / "data")
     stage = await Stage.make(kafka, tmp_path, partitions=2, hot__data_dir=data, ingest__retry_max_s=1.0, **small)
     maker = Maker(7)
