@@ -171,7 +171,7 @@ async def _fetch_state(folder: Path, name: SegmentName, segment: StoredSegment, 
         # The owner of before may spill on, and with a later segment's state it removes this one.
         await store.refresh(segment.key.log)
         if store.catalog.end(segment.key.log) != segment.key.end:
-            raise ObjectNotFound(f"{segment.path}: another worker has spilled more since the store was listed; try again")
+            raise ObjectNotFound(f"{segment.path}: another worker has spilled more since it was listed; try again")
         log.warning("the store has no windows and counters as of the end of its segments", segment=segment.path)
         remove(path)
         return
