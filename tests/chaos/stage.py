@@ -229,7 +229,11 @@ class Stage:
                 request_timeout_ms=20_000,
                 max_request_size=1 << 24,
             )
-            await made.start()
+            try:
+                await made.start()
+            except BaseException:  # no broker just now
+                await made.stop()
+                raise
             self._foreign = made
         return self._foreign
 
