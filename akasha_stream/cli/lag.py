@@ -14,7 +14,7 @@ from akasha_stream.cli.key import Key
 from akasha_stream.cli.watching import Watch, run_watch, watch
 
 if TYPE_CHECKING:
-    from akasha_stream.operations.lag import Lag
+    from akasha_stream.operations.lag import Lag, PartitionLag, Totals
     from akasha_stream.settings import Settings
 
 Urls = Annotated[
@@ -76,7 +76,7 @@ async def _watch(found: Settings, urls: tuple[str, ...], out: Output, every_s: f
 
 
 def _show(out: Output, lag: Lag) -> None:
-    from akasha_stream.cli.figures import amount, duration, offset, rate, size
+    from akasha_stream.cli.figures import offset, rate
 
     rows: list[tuple[str, ...]] = [
         (
@@ -84,25 +84,12 @@ def _show(out: Output, lag: Lag) -> None:
             offset(each.next_offset),
             offset(each.end_offset),
             each.source,
-            amount(each.records_behind),
-            amount(each.events_behind, exact=each.events_exact),
-            size(each.bytes_behind, exact=each.events_exact),
-            duration(each.seconds_behind),
-            duration(each.clear_s),
+            *_behind(each),
         )
         for each in lag.partitions
     ]
     all_ = lag.totals
-    rows.append(
-        (
-            "all", "", "", "",
-            amount(all_.records_behind),
-            amount(all_.events_behind, exact=all_.events_exact),
-            size(all_.bytes_behind, exact=all_.events_exact),
-            duration(all_.seconds_behind),
-            duration(all_.clear_s),
-        )
-    )  # fmt: skip
+    rows.append(("all", "", "", "", *_behind(all_)))
     out.table(
         ("part", "next", "end", "from", "bundles", "events", "size", "behind", "clear in"),
         rows,
@@ -114,3 +101,15 @@ def _show(out: Output, lag: Lag) -> None:
     for note in lag.notes:
         out.note(note)
     out.result(asdict(lag))
+
+
+def _behind(of: PartitionLag | Totals) -> tuple[str, ...]:
+    from akasha_stream.cli.figures import amount, duration, size
+
+    return (
+        amount(of.records_behind),
+        amount(of.events_behind, exact=of.events_exact),
+        size(of.bytes_behind, exact=of.events_exact),
+        duration(of.seconds_behind),
+        duration(of.clear_s),
+    )

@@ -46,11 +46,7 @@ async def test_disk_full_pauses_ingest_with_a_clear_error_and_goes_on_when_there
     maker = Maker(4)
     ballast = small_disk / "ballast"
     async with stage.worker() as worker:
-        await stage.publish(maker.mixed(500))
-        await stage.until_searchable(worker)
-        fill(ballast)
-        await stage.publish(maker.mixed(3_000))
-        paused = await until_hot_store(worker, ok=False)
+        paused = await until_paused(stage, worker, maker, ballast)
         assert "space" in paused["detail"].lower(), paused
         assert (await worker.get("/health/ready")).status_code == 503
         assert await worker.event("no", "such") is None
@@ -72,11 +68,7 @@ async def test_killed_while_the_disk_is_full(kafka: Broker, tmp_path: Path, smal
     maker = Maker(5)
     ballast = small_disk / "ballast"
     async with stage.worker() as worker:
-        await stage.publish(maker.mixed(500))
-        await stage.until_searchable(worker)
-        fill(ballast)
-        await stage.publish(maker.mixed(3_000))
-        await until_hot_store(worker, ok=False)
+        await until_paused(stage, worker, maker, ballast)
         worker.kill()
         ballast.unlink()
         await worker.start()
@@ -91,11 +83,7 @@ async def test_stopped_in_order_while_the_disk_is_full(kafka: Broker, tmp_path: 
     maker = Maker(6)
     ballast = small_disk / "ballast"
     async with stage.worker() as worker:
-        await stage.publish(maker.mixed(500))
-        await stage.until_searchable(worker)
-        fill(ballast)
-        await stage.publish(maker.mixed(3_000))
-        await until_hot_store(worker, ok=False)
+        await until_paused(stage, worker, maker, ballast)
         assert await worker.stop() < 10
         ballast.unlink()
     async with stage.worker() as worker:
@@ -115,11 +103,7 @@ async def test_what_cannot_be_stored_stays_in_kafka_and_not_in_memory(
     maker = Maker(7)
     ballast = small_disk / "ballast"
     async with stage.worker() as worker:
-        await stage.publish(maker.mixed(500))
-        await stage.until_searchable(worker)
-        fill(ballast)
-        await stage.publish(maker.new(100))
-        await until_hot_store(worker, ok=False)
+        await until_paused(stage, worker, maker, ballast, unstored=100)
         before = worker.memory_bytes()
         most = before
         await stage.publish(maker.new(50_000))
@@ -132,6 +116,17 @@ async def test_what_cannot_be_stored_stays_in_kafka_and_not_in_memory(
         await stage.until_searchable(worker, 60)
         await worker.stop()
     await stage.assert_stored()
+
+
+async def until_paused(
+    stage: Stage, worker: WorkerProcess, maker: Maker, ballast: Path, *, unstored: int = 3_000
+) -> dict[str, str]:
+    """Some events are stored; then the disk is full, and `unstored` more come. The health of the hot store."""
+    await stage.publish(maker.mixed(500))
+    await stage.until_searchable(worker)
+    fill(ballast)
+    await stage.publish(maker.mixed(unstored))
+    return await until_hot_store(worker, ok=False)
 
 
 def fill(ballast: Path) -> None:
