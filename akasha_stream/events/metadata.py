@@ -27,8 +27,11 @@ type Refuse = Callable[[int, str, str], None]
 _TOKEN = secrets.token_hex(16).translate(str.maketrans("0123456789", "ghijklmnop"))
 _SEPARATOR = f',"{_TOKEN}",'
 
-_HUGE_NUMBER = r"[0-9]e\+?(?:1[89]|[2-9][0-9]|[0-9]{3})"
-"""How orjson prints an integer that it could only read as a float (below -2^63 ≈ -9e18, from 2^64 ≈ 1.8e19)."""
+_HUGE_NUMBER = r"e(?<=[0-9]e)\+?(?:1[89]|[2-9][0-9]|[0-9]{3})"
+"""How orjson prints an integer that it could only read as a float (below -2^63 ≈ -9e18, from 2^64 ≈ 1.8e19).
+
+It begins with a letter, so that `re` looks for that first: twice as fast as with the digit before it.
+"""
 _HUGE_NUMBER_BYTES = re.compile(_HUGE_NUMBER.encode())
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
 _INTEGERS = range(-(2**63), 2**64)

@@ -89,8 +89,8 @@ class Deduper:
 
     def judge(self, batch: EventBatch, hashed: Hashed, known: Known) -> Verdict:
         n = len(batch)
-        outcome = np.empty(n, np.uint8)
-        verdict = Verdict(outcome)
+        outcome = bytearray(n)
+        verdict = Verdict(np.frombuffer(outcome, np.uint8))
         pending: dict[str, int | None] = {}  # identity → its event in this batch, None where deleted
         masked: set[Row] = set()
         alike = _Alike(batch, hashed, known, masked, self._window_us)
@@ -152,13 +152,20 @@ class _Alike:
         self._units: NDArray[np.float32] | None = None
 
     def stored(self, event: int, content_hash: int) -> None:
-        self._contents.setdefault(content_hash, []).append(event)
+        known = self._contents.get(content_hash)
+        if known is None:
+            self._contents[content_hash] = [event]
+        else:
+            known.append(event)
 
     def content(self, event: int, content_hash: int) -> bool:
         """Whether a live row of the system has the same content, and a time within the window."""
+        fresh, stored = self._contents.get(content_hash, ()), self._known.same_content(event)
+        if not fresh and not stored:  # nearly always
+            return False
         at, system = self._created[event], self._systems[event]
         text: str | None = None
-        for row, created, other, content in self._with_content(event, content_hash):
+        for row, created, other, content in self._with_content(fresh, stored):
             if row in self._masked or abs(created - at) > self._window_us or other != system:
                 continue
             if content is None:
@@ -169,11 +176,13 @@ class _Alike:
                 return True
         return False
 
-    def _with_content(self, event: int, content_hash: int) -> Iterator[tuple[Row, int, str, str | None]]:
-        for each in self._contents.get(content_hash, ()):
+    def _with_content(
+        self, fresh: Iterable[int], stored: Iterable[Stored]
+    ) -> Iterator[tuple[Row, int, str, str | None]]:
+        for each in fresh:
             yield Fresh(each), self._created[each], self._systems[each], self._batch.content[each].as_py() or ""
         known = self._known
-        for row in known.same_content(event):
+        for row in stored:
             yield row, known.created_at(row), known.source_system(row), known.content(row)
 
     def near(self, event: int, threshold: float, stored: Sequence[int]) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from akasha_stream.hot.hashes import identity_key, strings
+from akasha_stream.hot.hashes import joined, strings
 from akasha_stream.hot.schema import SegmentName
 from akasha_stream.hot.segment import (
     NEVER,
@@ -19,6 +19,7 @@ from akasha_stream.hot.segment import (
     binary_codes,
     fixed_binary,
     inverse_norms,
+    system_codes,
     whole,
 )
 from akasha_stream.search.segment import SystemCodes
@@ -84,12 +85,10 @@ class GrowingSegment:
         self.payload_hashes[span] = rows["payload_hash"].to_numpy()
         contents = rows["content_hash"].to_numpy()
         self.content_hashes[span] = contents
-        systems, ids = strings(rows["source_system"]), strings(rows["event_id"])
-        code = self._codes_of.code
-        self.systems[span] = [code(system) for system in systems]
-        for row, (system, event_id, content) in enumerate(zip(systems, ids, contents.tolist(), strict=True), first):
-            _add(self._latest, identity_key(system, event_id), row)
-            _add(self._by_content, content, row)
+        systems = whole(rows["source_system"])
+        self.systems[span] = system_codes(systems, self._codes_of)
+        _add(self._latest, strings(joined(systems, whole(rows["event_id"]))), first)
+        _add(self._by_content, contents.tolist(), first)
         self._add_texts(first, rows.select(list(TEXT_COLUMNS)).combine_chunks().to_batches()[0])
         self.ended[span] = NEVER
         self.live[span] = True
@@ -110,6 +109,14 @@ class GrowingSegment:
         found = [self._by_content.get(value) for value in hashes.tolist()]
         counts = (0 if rows is None else len(rows) if isinstance(rows, list) else 1 for rows in found)
         return np.fromiter(counts, np.int64, len(found))
+
+    def known_identities(self, keys: Iterable[str]) -> list[int]:
+        """Places in `keys` of those that a row, masked ones too, has."""
+        return [place for place, key in enumerate(keys) if key in self._latest]
+
+    def known_contents(self, hashes: NDArray[np.uint64]) -> list[int]:
+        """Places in `hashes` of those that a row, masked ones too, has."""
+        return [place for place, value in enumerate(hashes.tolist()) if value in self._by_content]
 
     def with_identity(self, key: str, identity_hash: int) -> Iterable[int]:
         return _rows_of(self._latest.get(key))
@@ -168,15 +175,14 @@ class GrowingSegment:
         return pa.table(columns)
 
 
-def _add[K](rows_of: dict[K, list[int] | int], key: K, row: int) -> None:
+def _add[K](rows_of: dict[K, list[int] | int], keys: Iterable[K], first: int) -> None:
     """Most keys have one row: an int a key, a list only where there are more (a list costs 64 bytes)."""
-    known = rows_of.get(key)
-    if known is None:
-        rows_of[key] = row
-    elif isinstance(known, list):
-        known.append(row)
-    else:
-        rows_of[key] = [known, row]
+    for row, key in enumerate(keys, first):
+        known = rows_of.setdefault(key, row)
+        if isinstance(known, list):
+            known.append(row)
+        elif known != row:
+            rows_of[key] = [known, row]
 
 
 def _rows_of(known: list[int] | int | None) -> Iterable[int]:

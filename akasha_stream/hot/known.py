@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,8 @@ NEAR_ROWS = 8_192
 class ShardKnown:
     """dedupe.Known over a shard's segments, for one batch.
 
-    Finished segments are asked once for the whole batch (two binary searches an event and segment), so that
-    the loop over events touches only those few that have a candidate.
+    Segments are asked once for the whole batch, so that the loop over events touches only those few that have a
+    candidate.
     """
 
     def __init__(
@@ -43,24 +43,27 @@ class ShardKnown:
         self._hashed = hashed
         self._codes = codes
         n = len(batch)
+        # Event → the segments that may have it, the oldest first.
         self._identity: dict[int, list[int]] = {}
         self._content: dict[int, list[int]] = {}
-        self._always: list[int] = []
         self._near: dict[str, dict[int, list[Stored]]] = {}
         """System → event → rows, for one threshold and one window."""
         for number, segment in enumerate(segments):
             if isinstance(segment, SealedSegment | SpilledSegment):
                 if n:
-                    _note(self._identity, segment.has_identities(hashed.identity), number)
-                    _note(self._content, segment.has_contents(hashed.content), number)
-            elif isinstance(segment, GrowingSegment) and segment.rows:
-                self._always.append(number)
+                    _note(self._identity, np.flatnonzero(segment.has_identities(hashed.identity)).tolist(), number)
+                    _note(self._content, np.flatnonzero(segment.has_contents(hashed.content)).tolist(), number)
+            elif isinstance(segment, GrowingSegment):
+                _note(self._identity, segment.known_identities(hashed.keys), number)
+                _note(self._content, segment.known_contents(hashed.content), number)
 
     def latest(self, event: int) -> Stored | None:
-        key, identity = self._hashed.keys[event], 0
-        for number in self._newest_first(self._identity.get(event)):
+        found = self._identity.get(event)
+        if found is None:
+            return None
+        key, identity = self._hashed.keys[event], int(self._hashed.identity[event])
+        for number in reversed(found):
             segment = self._segments[number]
-            identity = identity or int(self._hashed.identity[event])
             for row in segment.with_identity(key, identity):
                 if self._lives(segment, row):
                     return Stored(number, row)
@@ -72,8 +75,12 @@ class ShardKnown:
         return bool(segment.positions[row] < self._at <= segment.ended[row])
 
     def same_content(self, event: int) -> Iterable[Stored]:
+        found = self._content.get(event)
+        return () if found is None else self._with_content(event, found)
+
+    def _with_content(self, event: int, found: list[int]) -> Iterator[Stored]:
         content = int(self._hashed.content[event])
-        for number in self._newest_first(self._content.get(event)):
+        for number in reversed(found):
             segment = self._segments[number]
             for row in segment.with_content(content):
                 if self._lives(segment, row):
@@ -131,12 +138,7 @@ class ShardKnown:
     def source_system(self, row: Stored) -> str:
         return self._codes.name(int(self._segments[row.segment].systems[row.row]))
 
-    def _newest_first(self, found: list[int] | None) -> Iterable[int]:
-        if not found:
-            return reversed(self._always)
-        return sorted((*found, *self._always), reverse=True)
 
-
-def _note(found: dict[int, list[int]], hits: NDArray[np.bool_], number: int) -> None:
-    for event in np.flatnonzero(hits).tolist():
+def _note(found: dict[int, list[int]], hits: Iterable[int], number: int) -> None:
+    for event in hits:
         found.setdefault(event, []).append(number)

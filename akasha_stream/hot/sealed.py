@@ -11,10 +11,19 @@ from numpy.typing import NDArray
 
 from akasha_stream.errors import SegmentCorrupt
 from akasha_stream.hot.durable import write_whole
-from akasha_stream.hot.hashes import identity_key, strings
+from akasha_stream.hot.hashes import identity_key
 from akasha_stream.hot.hnsw import SegmentIndex
 from akasha_stream.hot.schema import FORMAT, SegmentName
-from akasha_stream.hot.segment import NEVER, TEXT_COLUMNS, View, binary_codes, fixed_binary, inverse_norms, matrix
+from akasha_stream.hot.segment import (
+    NEVER,
+    TEXT_COLUMNS,
+    View,
+    binary_codes,
+    fixed_binary,
+    inverse_norms,
+    matrix,
+    system_codes,
+)
 from akasha_stream.hot.sorted_hashes import SortedHashes
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.segment import SystemCodes
@@ -106,9 +115,7 @@ class SealedSegment:
         self._bits = matrix(table["code"], np.dtype(np.uint8), dimensions // 8)
         self.live = np.ones(self._rows, np.bool_)
         self.ended = np.full(self._rows, NEVER, np.int64)
-        names = self._batch.column(0).dictionary_encode()
-        mapping = np.array([codes.code(name) for name in strings(names.dictionary)], np.int32)
-        self.systems = mapping[names.indices.to_numpy()] if self._rows else np.empty(0, np.int32)
+        self.systems = system_codes(self._batch.column(0), codes)
         self._by_identity = SortedHashes(numbers("identity_hash").astype(np.uint64, copy=False))
         self._by_content = SortedHashes(numbers("content_hash").astype(np.uint64, copy=False))
         self.first_created_at = int(self.created_at.min()) if self._rows else 0

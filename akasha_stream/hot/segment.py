@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from akasha_stream.hot.hashes import strings
 from akasha_stream.hot.schema import SegmentName
-from akasha_stream.search.segment import NearestIndex, SegmentView, StoredRow, Tier
+from akasha_stream.search.segment import NearestIndex, SegmentView, StoredRow, SystemCodes, Tier
 
 TEXT_COLUMNS = ("source_system", "event_id", "content", "model", "metadata")
 _TEXT_FIELDS: list[pa.Field[Any]] = [pa.field(name, pa.string(), False) for name in TEXT_COLUMNS]
@@ -60,6 +60,14 @@ def lists_matrix(column: pa.ChunkedArray[Any], width: int) -> NDArray[np.float32
     lists = whole(column)
     flat = pc.list_flatten(lists).to_numpy(zero_copy_only=False)
     return np.ascontiguousarray(flat, np.float32).reshape(len(lists), width)
+
+
+def system_codes(systems: pa.Array[Any], codes: SystemCodes) -> NDArray[np.int32]:
+    """(n,) the code of each source system."""
+    names = systems.dictionary_encode()
+    of_names = np.array([codes.code(name) for name in strings(names.dictionary)], np.int32)
+    result: NDArray[np.int32] = of_names[names.indices.to_numpy()]
+    return result
 
 
 NEVER = int(np.iinfo(np.int64).max)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 
@@ -94,14 +94,12 @@ class ShardState:
         self._unfolded.append((systems, created_at, outcome, kept, offset))
         self.unfolded += len(systems)
         changed: dict[str, NDArray[np.int64]] = {}
-        for system, kind in zip(systems, outcome.tolist(), strict=True):
-            counts = changed.get(system)
+        for (system, kind), events in Counter(zip(systems, outcome.tolist(), strict=True)).items():
+            counts = self.counters.get(system)
             if counts is None:
-                counts = self.counters.get(system)
-                if counts is None:
-                    counts = self.counters[system] = np.zeros(OUTCOMES, np.int64)
-                changed[system] = counts
-            counts[kind] += 1
+                counts = self.counters[system] = np.zeros(OUTCOMES, np.int64)
+            counts[kind] += events
+            changed[system] = counts
         return changed
 
     def fold(self) -> None:
@@ -114,10 +112,10 @@ class ShardState:
         systems, created_at, outcome, vectors, offset = zip(*self._unfolded, strict=True)
         delta = self.windows.apply(
             list(chain.from_iterable(systems)),
-            np.concatenate(created_at),
-            np.concatenate(outcome),
-            np.concatenate(vectors),
-            np.concatenate(offset),
+            _together(created_at),
+            _together(outcome),
+            _together(vectors),
+            _together(offset),
         )
         self.windows.commit(delta)
         self.pending.extend(delta.closed)
@@ -142,3 +140,8 @@ class ShardState:
         """Kafka has the oldest `digests` of `pending`."""
         del self.pending[:digests]
         self.digests_acked += digests
+
+
+def _together[T: np.generic](arrays: Sequence[NDArray[T]]) -> NDArray[T]:
+    """One after the other; a large batch, which comes alone, is not copied."""
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

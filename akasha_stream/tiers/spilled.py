@@ -23,7 +23,7 @@ from xxhash import xxh3_128_hexdigest
 
 from akasha_stream.hot.hashes import identity_key, strings
 from akasha_stream.hot.schema import SegmentName
-from akasha_stream.hot.segment import GONE, NEVER, end_rows, matrix, whole
+from akasha_stream.hot.segment import GONE, NEVER, end_rows, matrix, system_codes, whole
 from akasha_stream.hot.sorted_hashes import SortedHashes
 from akasha_stream.search.segment import Bodies, Fetched, NearestIndex, StoredRow, SystemCodes
 from akasha_stream.storage.settings import TierName
@@ -86,9 +86,7 @@ class SpilledSegment:
         self.system_names = whole(rows["source_system"])
         self.event_ids = whole(rows["event_id"])
         self._bits = matrix(rows["code"], np.dtype(np.uint8), footer.dimensions // 8)
-        names = self.system_names.dictionary_encode()
-        mapping = np.array([codes.code(name) for name in strings(names.dictionary)], np.int32)
-        self.systems: NDArray[np.int32] = mapping[names.indices.to_numpy()] if self._rows else np.empty(0, np.int32)
+        self.systems = system_codes(self.system_names, codes)
         self._by_identity = SortedHashes(self.identity_hashes)
         self._by_content = SortedHashes(numbers("content_hash"))
         self.first_created_at = int(self.created_at.min()) if self._rows else 0
