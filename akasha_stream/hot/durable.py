@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,19 @@ def write_bytes(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
     write_whole(path, write)
+
+
+def out_of_cache(path: Path) -> None:
+    """Let go of the memory that the page cache has of a synced file; a reader takes it from the disk again.
+
+    Does nothing where the file is not there, or the system has no such call. Raises OSError.
+    """
+    if sys.platform == "linux" and path.exists():
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        finally:
+            os.close(descriptor)
 
 
 def remove(path: Path) -> None:

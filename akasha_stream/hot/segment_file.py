@@ -35,6 +35,8 @@ class SegmentFile:
 
     def __init__(self, path: Path, con: duckdb.DuckDBPyConnection) -> None:
         self.path = path
+        self.wal = path.with_name(f"{path.name}.wal")
+        """What is committed since the last checkpoint; it need not be there."""
         self._con = con
         self._closed = self._checkpointed = False
         self._limit_mb = 0  # none

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import os
 import shutil
 import subprocess
 import sys
@@ -344,6 +347,45 @@ def test_an_index_waits_while_a_backlog_is_worked_off_but_not_for_ever(
         assert store.views()[0].index is not None
     finally:
         store.close_all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks Linux's page cache")
+def test_the_log_of_a_closed_segment_leaves_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    probe = tmp_path / "probe"
+    probe.write_bytes(bytes(1 << 20))
+    durable.sync_file(probe)
+    assert cached_pages(probe)
+    durable.out_of_cache(probe)
+    if cached_pages(probe):
+        pytest.skip("this file system is in memory itself")
+
+    monkeypatch.setattr(sealer, "INDEX_QUIET_S", 3_600.0)
+    store = ShardStore(settings_for(tmp_path, seal_rows=5, build_indexes=True), "topic")
+    store.put_off_indexes()
+    mapped = threading.Event()
+    durable.on_step = lambda step: mapped.set() if step == "file closed" else None
+    try:
+        shard = store.open(0, Incarnation())
+        small_log(6).apply(shard)
+        assert mapped.wait(BUILT_S)
+        closed, growing = (each.name.growing(shard.folder).with_suffix(".duckdb.wal") for each in shard.segments)
+        assert not cached_pages(closed)
+        assert cached_pages(growing)
+        assert closed.read_bytes()
+    finally:
+        store.close_all()
+
+
+def cached_pages(path: Path) -> int:
+    """How many pages of a file the page cache has: mincore(2)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as pages:
+        found = (ctypes.c_ubyte * -(-len(pages) // mmap.PAGESIZE))()
+        start = ctypes.c_char.from_buffer(pages)
+        failed = libc.mincore(ctypes.byref(start), ctypes.c_size_t(len(pages)), found)
+        del start  # or the map can't be closed
+    assert not failed, os.strerror(ctypes.get_errno())
+    return sum(each & 1 for each in found)
 
 
 def test_closing_leaves_no_thread_and_no_open_file(tmp_path: Path) -> None:
