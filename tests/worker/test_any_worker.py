@@ -18,6 +18,7 @@ from akasha_stream.embedded import Broker
 from akasha_stream.embedded.valkey import ValkeyServer
 from akasha_stream.errors import EventNotFound
 from akasha_stream.events.model import Event
+from akasha_stream.search.freshness import parse_tokens
 from tests.worker.model import Maker
 from tests.worker.process import WorkerProcess
 from tests.worker.stage import Stage
@@ -87,6 +88,34 @@ async def test_every_worker_answers_for_all(kafka: Broker, valkey: ValkeyServer,
         for worker in workers:
             assert await asyncio.to_thread(run, ["search", "--like", like, "--json", "--url", worker.url]) == 0
             assert json.loads(capsys.readouterr().out.splitlines()[-1])["complete"]
+
+
+async def test_as_of_an_earlier_moment_every_worker_finds_what_all_had(
+    kafka: Broker, valkey: ValkeyServer, tmp_path: Path
+) -> None:
+    """By offsets of all partitions: what was replaced or deleted since, at other workers too, is found as it was."""
+    stage = await Stage.make(kafka, tmp_path, partitions=6, valkey=valkey.url, **SESSION)
+    maker = Maker(34, systems=60)  # some of each partition
+    async with three(stage) as workers:
+        await stage.publish([*maker.new(60), *maker.mixed(300)])
+        moment = stage.token
+        ends = {partition: offset + 1 for partition, offset in parse_tokens(moment, stage.partitions).items()}
+        assert len(ends) == stage.partitions
+        then = stage.model.rows(ends)
+        await stage.publish(maker.mixed(400))
+        now = stage.model.rows()
+        assert then != now
+        for worker in workers:
+            await stage.until_searchable(worker)
+        for worker in workers:
+            for as_of, expected in ((moment, then), (None, now)):
+                answer = await worker.search(vector=[1.0] * 384, k=1_000, as_of=as_of)
+                assert answer["complete"], answer["incomplete"]
+                found = {
+                    (hit["source_system"], hit["event_id"]): (hit["position"]["partition"], hit["position"]["offset"])
+                    for hit in answer["hits"]
+                }
+                assert found == {identity: row.place[:2] for identity, row in expected.items()}
 
 
 async def test_without_redis_the_owners_are_found_all_the_same(
