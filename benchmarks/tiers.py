@@ -32,14 +32,14 @@ from akasha_stream.embedded import SeaweedServer
 from akasha_stream.events.decode import Decoder
 from akasha_stream.events.records import Record
 from akasha_stream.hot.hashes import identity_hash, identity_key, strings
-from akasha_stream.hot.position import pack_many
+from akasha_stream.hot.position import MAX_OFFSET, pack, pack_many
 from akasha_stream.hot.schema import DELETE_SCHEMA, row_schema
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.logs import configure
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.search.query import SearchRequest, SearchResponse
-from akasha_stream.search.segment import SegmentView, SystemCodes
+from akasha_stream.search.segment import SegmentView, Span, SystemCodes
 from akasha_stream.settings import Limits, LoggingSettings, Settings
 from akasha_stream.storage import StorageSettings, StorageTiers
 from akasha_stream.storage.settings import S3Backend
@@ -109,6 +109,9 @@ class SpilledStore:
 
     def partitions(self) -> int:
         return 1
+
+    def spans(self) -> dict[int, Span]:
+        return {0: Span(0, pack(0, MAX_OFFSET, 0))}
 
     def forgets(self) -> dict[int, list[int]]:
         return {}

@@ -74,13 +74,14 @@ def open_shard(
     reader: IndexReader,
     on_closed: Callable[[ClosedSegment], None],
     incarnation: Incarnation,
+    beginning: int = 0,
     bodies: Bodies | None = None,
     forgotten: Forgotten | None = None,
 ) -> Shard:
     """Open, repair or create the shard of a partition.
 
-    `incarnation`: of the log as it is now, for a shard that has none yet. `bodies`: reads what is in the object store
-    only; without it such a segment is an error. `forgotten`: the ledger, for those.
+    `incarnation`, `beginning`: of the log as it is now and its first offset, for a shard that has none yet. `bodies`:
+    reads what is in the object store only; without it such a segment is an error. `forgotten`: the ledger, for those.
 
     Raises ShardLocked, SegmentCorrupt, UsageError.
     """
@@ -120,6 +121,7 @@ def open_shard(
                 partition=partition,
                 settings=settings,
                 incarnation=incarnation,
+                first=beginning,
             )
             undo.callback(file.close)
         tables = file.tables()
@@ -233,10 +235,11 @@ def _next(
     partition: int,
     settings: Settings,
     incarnation: Incarnation,
+    first: int,
 ) -> tuple[SegmentName, SegmentFile]:
-    """A growing segment where there is none: the shard's first, or after one that lost its successor."""
-    progress, snapshot = Progress(next_offset=0), []
-    name, incarnation = SegmentName(0, 0), incarnation.named()
+    """A growing segment where there is none: the shard's first, from offset `first`, or one after the last there is."""
+    progress, snapshot = Progress(next_offset=first), []
+    name, incarnation = SegmentName(0, first), incarnation.named()
     if spilled and not older:
         last_spilled = spilled[-1]
         found = _end_state(folder, last_spilled)

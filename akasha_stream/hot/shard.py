@@ -34,7 +34,7 @@ from akasha_stream.hot.segment_file import SegmentFile
 from akasha_stream.hot.segment_tables import Forgets, Progress
 from akasha_stream.hot.state import OUTCOMES, ShardState
 from akasha_stream.incarnation import Incarnation
-from akasha_stream.search.segment import SystemCodes
+from akasha_stream.search.segment import Span, SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.stream.digests import Digest
 from akasha_stream.telemetry.following import TracedRecords
@@ -177,6 +177,11 @@ class Shard:
         """Whether the shard's last record has this one's offset and other bytes: then it is another log."""
         progress = self._progress
         return record.offset == progress.last_offset and fingerprint(record) != progress.last_fingerprint
+
+    def span(self) -> Span:
+        """What it has of the log."""
+        first = self._segments[0].name
+        return Span(pack(first.epoch, first.start, 0), pack(self.epoch, self.next_offset, 0))
 
     def views(self) -> list[AnyView]:
         return [segment.view() for segment in self._segments]

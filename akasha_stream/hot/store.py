@@ -18,7 +18,7 @@ from akasha_stream.hot.sealer import SealBacklog, Sealer
 from akasha_stream.hot.shard import AnySegment, Shard
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.partitioner import partition_of
-from akasha_stream.search.segment import Bodies, SegmentView, SystemCodes
+from akasha_stream.search.segment import Bodies, SegmentView, Span, SystemCodes
 from akasha_stream.settings import Settings
 from akasha_stream.tiers.forgotten import Forgotten
 
@@ -70,8 +70,10 @@ class ShardStore:
 
     # ── partitions ───────────────────────────────────────────────────────────────────────────────────────
 
-    def open(self, partition: int, incarnation: Incarnation) -> Shard:
+    def open(self, partition: int, incarnation: Incarnation, beginning: int = 0) -> Shard:
         """The shard of a partition that this worker now owns; opened once, whoever asks at the same time.
+
+        `incarnation`, `beginning`: as open_shard has them.
 
         Two at once would each remove the file that the other is creating, and commit to one that has no name.
         """
@@ -79,7 +81,7 @@ class ShardStore:
             shard = self._shards.get(partition)
             if shard is not None and not shard.closed:
                 return shard
-            shard = self._ahead.pop(partition, None) or self._open(partition, incarnation)
+            shard = self._ahead.pop(partition, None) or self._open(partition, incarnation, beginning)
             with self._lock:
                 self._shards = {**self._shards, partition: shard}
         self.advanced(shard)
@@ -92,7 +94,7 @@ class ShardStore:
             if not known and self.shard_folder(partition).is_dir():
                 self._ahead[partition] = self._open(partition, incarnation)
 
-    def _open(self, partition: int, incarnation: Incarnation) -> Shard:
+    def _open(self, partition: int, incarnation: Incarnation, beginning: int = 0) -> Shard:
         return open_shard(
             self.shard_folder(partition),
             topic=self._topic,
@@ -102,6 +104,7 @@ class ShardStore:
             reader=self._reader,
             on_closed=self._sealer.submit,
             incarnation=incarnation,
+            beginning=beginning,
             bodies=self._bodies,
             forgotten=self.forgotten,
         )
@@ -211,6 +214,9 @@ class ShardStore:
 
     def partitions(self) -> int:
         return max(self._partitions, max(self._shards, default=-1) + 1)
+
+    def spans(self) -> dict[int, Span]:
+        return {partition: shard.span() for partition, shard in self._shards.items()}
 
     def forgets(self) -> dict[int, list[int]]:
         return {partition: [each.position for each in shard.forgets] for partition, shard in self._shards.items()}

@@ -23,7 +23,7 @@ from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.publish.checks import checked_size
-from akasha_stream.search.segment import SystemCodes
+from akasha_stream.search.segment import Span, SystemCodes
 from akasha_stream.settings import DedupeSettings, Settings
 from akasha_stream.tiers.spilled import SpilledView
 
@@ -131,6 +131,9 @@ class LocalLog:
     @property
     def empty(self) -> bool:
         return not any(segment.rows for segment in self._shard.segments)
+
+    def spans(self) -> dict[int, Span]:
+        return {PARTITION: self._shard.span()}
 
     def views(self) -> list[View]:
         return [_own(view) for view in self._shard.views() if view.rows]

@@ -10,7 +10,7 @@ from akasha_stream.hot.store import ShardStore
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.local import notice
 from akasha_stream.local.log import Identity, LocalLog
-from akasha_stream.search.segment import SegmentView
+from akasha_stream.search.segment import SegmentView, Span
 from akasha_stream.settings import Settings
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class LocalStore:
 
     def partitions(self) -> int:
         return 1
+
+    def spans(self) -> dict[int, Span]:
+        return self.shards.spans() | self.log.spans()
 
     def forgets(self) -> dict[int, list[int]]:
         return self.shards.forgets()

@@ -134,7 +134,7 @@ async def rebuild(
     try:
         if directory.segments is not None:
             await adopt(new_folder, reader.topic, partition, directory.segments)
-        shard = await asyncio.to_thread(_opened, side, partition, now)
+        shard = await asyncio.to_thread(_opened, side, found, now)
         await _take(Decoder.of(settings), reader, found, shard, report)
         found.live_rows = sum(int(np.count_nonzero(s.live[: s.rows])) for s in shard.segments)
         old = store.shard(partition)
@@ -147,8 +147,8 @@ async def rebuild(
     remove(state_path(store, partition))  # of a replay of the shard that is no more
 
 
-def _opened(side: ShardStore, partition: int, now: Incarnation) -> Shard:
-    shard = side.open(partition, now)
+def _opened(side: ShardStore, found: ShardRebuild, now: Incarnation) -> Shard:
+    shard = side.open(found.partition, now, found.start)
     if shard.incarnation.differs_from(now):
         shard.begin_log(now)
     return shard

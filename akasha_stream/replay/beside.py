@@ -66,7 +66,7 @@ class Beside:
             sync_folder(folder)
         self.store = store.beside(folder)
         try:
-            self.shard = self.store.open(live.partition, live.incarnation)
+            self.shard = self.store.open(live.partition, live.incarnation, self.start)
         except BaseException:
             self.store.close_all()
             raise

@@ -19,7 +19,7 @@ from akasha_stream.hot.segment import GONE, NEVER
 from akasha_stream.search.filters import of_systems
 from akasha_stream.search.freshness import parse_tokens
 from akasha_stream.search.query import Incomplete
-from akasha_stream.search.segment import SegmentView, is_remote
+from akasha_stream.search.segment import SegmentView, Span, is_remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,25 +45,36 @@ def parse_as_of(text: str, partitions: int) -> AsOf:
 def as_of_masks(
     views: Sequence[SegmentView],
     as_of: AsOf,
+    spans: Mapping[int, Span],
     forgets: Mapping[int, Sequence[int]],
     seen: NDArray[np.int32] | None = None,
 ) -> tuple[list[tuple[SegmentView, NDArray[np.bool_]]], list[Incomplete]]:
     """The views with the rows that lived then, and what keeps the answer from being whole.
 
-    `forgets`: HotStore.forgets. `seen`: codes of the systems whose rows are counted in what is said; None: all.
+    `spans`: HotStore.spans, of the partitions that are searched and from before the views were made; a view of another
+    one is left out. `forgets`: HotStore.forgets. `seen`: codes of the systems whose rows are counted in what is said;
+    None: all.
     """
     by_partition: dict[int, list[SegmentView]] = {}
     for view in views:
         by_partition.setdefault(view.partition, []).append(view)
     result: list[tuple[SegmentView, NDArray[np.bool_]]] = []
     incomplete: list[Incomplete] = []
-    for partition, own in by_partition.items():
-        found = [(view, view.ended[: view.rows].copy()) for view in own]
-        at = _position(found, as_of, partition, incomplete, seen)
+    for partition, span in spans.items():
+        found = [(view, view.ended[: view.rows].copy()) for view in by_partition.get(partition, ())]
+        at = _position(found, as_of, partition, span, incomplete=incomplete, seen=seen)
         if at is None:
             result += [(view, ended == NEVER) for view, ended in found]
             continue
         result += [(view, (view.positions[: view.rows] < at) & (ended >= at)) for view, ended in found]
+        if at <= span.first and (start := unpack(span.first).offset):
+            incomplete.append(
+                Incomplete(
+                    reason="as_of",
+                    partition=partition,
+                    detail=f"partition {partition} is stored from offset {start} on: what it held before is not known",
+                )
+            )
         if at > _newest(found) and all(position < at for position in forgets.get(partition, ())):
             continue  # as it is now: what is gone lived at no later moment
         gone = any(
@@ -106,6 +117,8 @@ def _position(
     found: Sequence[tuple[SegmentView, NDArray[np.int64]]],
     as_of: AsOf,
     partition: int,
+    span: Span,
+    *,
     incomplete: list[Incomplete],
     seen: NDArray[np.int32] | None,
 ) -> int | None:
@@ -115,8 +128,7 @@ def _position(
         if offset is None:
             return None
         # Offsets are those of the log as it is now; what came before it was recreated counts too.
-        epoch = max((unpack(int(view.positions[-1])).epoch for view, _ in found if view.rows), default=0)
-        return pack(epoch, offset + 1, 0)
+        return pack(unpack(span.end).epoch, offset + 1, 0)
     before, after = -1, NEVER
     for view, _ in found:
         positions, counts = view.positions[: view.rows], view.appended_at[: view.rows] <= as_of.time_us
@@ -135,4 +147,5 @@ def _position(
                 "that time and the first one after: whether they lived then is not known, they are left out",
             )
         )
-    return after
+    # Where nothing that is here was stored by then, that time may lie before all that is.
+    return after if before >= 0 else span.first

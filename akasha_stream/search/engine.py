@@ -176,10 +176,17 @@ class SearchEngine:
         )
 
     def tokens(self, request: SearchRequest) -> dict[int, int]:
-        """Partition → offset that is waited for. Raises UsageError, as for all that can't be asked of this engine."""
+        """Partition → offset that is waited for, by `after` or `as_of`.
+
+        Raises UsageError, as for all that can't be asked of this engine.
+        """
         if request.k > self._settings.max_k:
             raise UsageError(f"k: {request.k} is more than search.max_k, which is {self._settings.max_k}")
-        return self.parsed_tokens(request.after)
+        tokens = self.parsed_tokens(request.after)
+        if request.as_of is not None:  # the state after a record is known once that is stored
+            for partition, offset in parse_as_of(request.as_of, self.store.partitions()).offsets.items():
+                tokens[partition] = max(offset, tokens.get(partition, 0))
+        return tokens
 
     def parsed_tokens(self, after: str | None) -> dict[int, int]:
         """Raises UsageError."""
@@ -384,10 +391,13 @@ class SearchEngine:
         """In a search thread: the answer as of the moment it starts, or that is asked for."""
         incomplete: list[Incomplete] = []
         with span("search.plan"):
+            spans = self.store.spans() if as_of is not None else {}
             views = snapshot(self.store, partitions)
             seen = codes_of(within, self.store.codes)
             if as_of is not None:
-                views, incomplete = as_of_masks([view for view, _ in views], as_of, self.store.forgets(), seen)
+                asked = {p: span for p, span in spans.items() if partitions is None or p in partitions}
+                local = [view for view, _ in views]
+                views, incomplete = as_of_masks(local, as_of, asked, self.store.forgets(), seen)
             row_filter = compile_filters(request.filters, self.store.codes, self._cutoffs(), within)
             segments = [Segment.of(view, live, row_filter) for view, live in views]
         reads = RemoteReads()

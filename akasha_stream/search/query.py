@@ -172,7 +172,7 @@ class SearchRequest(_Model):
         default=None,
         max_length=16_384,
         description='the state after these records, "partition:offset" joined by commas, or at an RFC 3339 time: '
-        "as far as no object was rewritten since",
+        "as far as no object was rewritten since. Records that are not stored yet are waited for",
     )
     fields: list[FieldName] | None = Field(default=None, description="what a hit carries besides identity, similarity")
     index: Index | None = Field(default=None, description="force an index; default: the setting search.index")

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal, Protocol, TypeIs
+from typing import Literal, NamedTuple, Protocol, TypeIs
 
 import numpy as np
 import pyarrow as pa
@@ -218,6 +218,14 @@ class SystemCodes:
         return list(self._names)
 
 
+class Span(NamedTuple):
+    """What a shard has of its partition's log, as positions (hot/position.py): [first, end)."""
+
+    first: int
+    """Where its oldest segment begins. What the log had before is not known."""
+    end: int
+
+
 class HotStore(Protocol):
     """The shards that this worker owns, as a search sees them."""
 
@@ -233,6 +241,10 @@ class HotStore(Protocol):
 
     def partitions(self) -> int:
         """Partitions that the topic has; a search over fewer than these is partial."""
+        ...
+
+    def spans(self) -> dict[int, Span]:
+        """Partition → what its shard has of the log; of the owned ones."""
         ...
 
     def forgets(self) -> dict[int, list[int]]:

@@ -157,7 +157,7 @@ class Assignment:
         async def open_one(partition: int) -> int:
             async with self._at_once:
                 await self._prepare(partition)
-                opening = asyncio.create_task(asyncio.to_thread(self._open, partition, now))
+                opening = asyncio.create_task(asyncio.to_thread(self._open, partition, now, beginnings[partition]))
                 self._opening.add(opening)
                 opening.add_done_callback(self._opening.discard)
                 shard = await asyncio.shield(opening)
@@ -229,8 +229,8 @@ class Assignment:
         """A record says that this partition is another log, on a broker that gives no topic ids."""
         self._replaced.add(partition)
 
-    def _open(self, partition: int, now: Incarnation) -> Shard:
-        shard = self._store.open(partition, now)
+    def _open(self, partition: int, now: Incarnation, beginning: int) -> Shard:
+        shard = self._store.open(partition, now, beginning)
         if shard.incarnation.differs_from(now) or partition in self._replaced:
             log.warning(
                 "topic was recreated: reading its new log from the start",

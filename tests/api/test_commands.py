@@ -83,7 +83,7 @@ async def test_like(app: FastAPI, capsys: pytest.CaptureFixture[str]) -> None:
     assert "1" not in {h["event_id"] for h in json.loads(capsys.readouterr().out)["hits"] if h["source_system"] == "s"}
 
 
-@pytest.mark.parametrize(("moment", "hits"), [("0:1000000", 10), ("2h", 10), ("2001-01-01", 0)])
+@pytest.mark.parametrize(("moment", "hits"), [("0:5", 10), ("2h", 10), ("2001-01-01", 0)])
 async def test_as_of(app: FastAPI, capsys: pytest.CaptureFixture[str], moment: str, hits: int) -> None:
     assert await _cli(app, "search", "--like", "s/1", "--as-of", moment, "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["hits"]) == hits

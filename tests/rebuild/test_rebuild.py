@@ -7,12 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from akasha_stream.embedded import Broker, ValkeyServer
 from akasha_stream.lookups.connection import connect
@@ -24,16 +21,6 @@ from tests.worker.stage import Stage, assert_same
 from tests.worker.test_tiers import everything, until_spilled
 
 pytestmark = pytest.mark.kafka
-
-
-async def delete_records(stage: Stage, before: Mapping[int, int]) -> None:
-    """As retention does."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=stage.broker.bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.delete_records({TopicPartition(stage.topic, p): RecordsToDelete(o) for p, o in before.items()})
-    finally:
-        await admin.close()
 
 
 async def test_a_damaged_shard_is_made_again_from_kafka(
@@ -59,7 +46,7 @@ async def test_a_damaged_shard_is_made_again_from_kafka(
     await stage.assert_stored()
     assert "no partition 7" in (await run("rebuild", "shard", "7", code=2)).err
     # What retention has removed is nowhere but in the files.
-    await delete_records(stage, {0: 1})
+    await stage.delete_records({0: 1})
     refused = await run("rebuild", "shard", "0", code=2)
     assert "offsets [0, 1)" in refused.err
     assert "--accept-loss" in refused.err
@@ -103,7 +90,7 @@ async def test_a_shard_is_made_again_from_the_object_store_and_kafka(
     run = Commands(stage, capsys).run
     (planned,) = (await run("rebuild", "shard", "0", "--dry-run", "--json")).json["shards"]
     assert planned["segments"] >= 1
-    await delete_records(stage, {0: planned["start"]})
+    await stage.delete_records({0: planned["start"]})
     await stage.publish(maker.mixed(150))
     for file in (stage.data / stage.topic / "00000").iterdir():
         file.write_bytes(b"damaged")

@@ -13,9 +13,10 @@ import orjson
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from akasha_stream.hot.position import pack
 from akasha_stream.hot.segment import GONE, NEVER
 from akasha_stream.partitioner import partition_of
-from akasha_stream.search.segment import NearestIndex, StoredRow, SystemCodes, Tier
+from akasha_stream.search.segment import NearestIndex, Span, StoredRow, SystemCodes, Tier
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -196,6 +197,9 @@ class MemoryStore:
 
     def partitions(self) -> int:
         return self._partitions
+
+    def spans(self) -> dict[int, Span]:
+        return {partition: Span(0, pack(0, self._next[partition], 0)) for partition in self._owned}
 
     def forgets(self) -> dict[int, list[int]]:
         return {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +19,7 @@ from akasha_stream.incarnation import Incarnation
 from akasha_stream.search.as_of import as_of_masks, parse_as_of
 from akasha_stream.search.engine import SearchEngine
 from akasha_stream.search.query import SearchRequest, SearchResponse
+from akasha_stream.search.segment import Span
 from tests.hot.log import START_MS, Event, Log, Message, settings_for
 from tests.hot.model import Model
 from tests.hot.test_model import logs
@@ -114,6 +116,54 @@ async def test_what_was_forgotten_since_is_said_and_not_found(tmp_path: Path) ->
     store.close_all()
 
 
+async def test_a_record_that_is_not_stored_yet_is_waited_for_and_then_named(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    log = Log.of([Message((Event("a", str(i), f"text {i}", i),)) for i in range(4)])
+    shard = store.open(0, INCARNATION)
+    log.apply(shard)
+    late = await search(store, as_of="0:4", after_timeout_s=0.05)
+    assert [(each.reason, each.partition) for each in late.incomplete] == [("freshness_timeout", 0)]
+    assert found(late) == expected(log, 4)
+    asked = asyncio.create_task(search(store, as_of="0:5", after_timeout_s=60))
+    for number in (4, 5):
+        await asyncio.sleep(0.05)
+        assert not asked.done()
+        more = Log.of([Message((Event("a", str(number), f"text {number}", number),))], start=number)
+        more.apply(shard)
+        store.advanced(shard)
+        log = Log((*log.messages, *more.messages), (*log.offsets, *more.offsets))
+    answer = await asked
+    assert answer.complete
+    assert found(answer) == expected(log, 6)
+    store.close_all()
+
+
+@pytest.mark.parametrize("rows", [100, 1])
+async def test_before_what_is_stored_nothing_is_known(tmp_path: Path, rows: int) -> None:
+    """Kafka had let the first records go when the shard began."""
+    store = opened(tmp_path, rows)
+    log = Log.of([Message((Event("a", str(i), f"text {i}", i),), appended_s=10 * i) for i in range(3)], start=7)
+    log.apply(store.open(0, INCARNATION, 7))
+    empty = opened(tmp_path / "empty")
+    empty.open(0, INCARNATION)
+    at = datetime.fromtimestamp(START_MS / 1000 - 1, UTC).isoformat()
+    for moment in ("0:0", "0:6", at):
+        before = await search(store, as_of=moment)
+        assert [(each.reason, each.partition) for each in before.incomplete] == [("as_of", 0)], moment
+        assert "from offset 7 on" in before.incomplete[0].detail
+        assert before.hits == []
+    for moment, count in (("0:7", 1), ("0:9", 3)):
+        answer = await search(store, as_of=moment)
+        assert answer.complete
+        assert found(answer) == expected(log, count)
+    assert (await search(empty, as_of=at)).complete  # from the first record on: there was nothing
+    store.close_all()
+    store = opened(tmp_path, rows)
+    assert store.open(0, INCARNATION).span() == Span(7 << 16, 10 << 16)
+    store.close_all()
+    empty.close_all()
+
+
 class _Rewritten:
     """As much of a remote view as as_of_masks asks for."""
 
@@ -125,10 +175,11 @@ class _Rewritten:
 
 def test_a_rewritten_object_makes_an_earlier_moment_incomplete() -> None:
     view: Any = _Rewritten()
-    [(_, live)], [incomplete] = as_of_masks([view], parse_as_of("0:7", 1), {})
+    spans = {0: Span(0, 10 << 16)}
+    [(_, live)], [incomplete] = as_of_masks([view], parse_as_of("0:7", 1), spans, {})
     assert live.tolist() == [True, True]
     assert (incomplete.reason, incomplete.tier, incomplete.path) == ("as_of", "warm", "some/object")
-    [(_, live)], nothing = as_of_masks([view], parse_as_of("0:9", 1), {})
+    [(_, live)], nothing = as_of_masks([view], parse_as_of("0:9", 1), spans, {})
     assert (live.tolist(), nothing) == ([False, True], [])
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from akasha_stream.hot.hashes import identity_hash, identity_key
-from akasha_stream.search.segment import Bodies, SegmentView, SystemCodes
+from akasha_stream.hot.position import MAX_OFFSET, pack
+from akasha_stream.search.segment import Bodies, SegmentView, Span, SystemCodes
 from akasha_stream.storage.settings import TierName
 from akasha_stream.tiers.rounding import Precision
 from akasha_stream.tiers.segment_reader import read_whole
@@ -94,6 +95,9 @@ class TieredStore:
 
     def partitions(self) -> int:
         return 1
+
+    def spans(self) -> dict[int, Span]:
+        return {0: Span(0, pack(0, MAX_OFFSET, 0))}
 
     def forgets(self) -> dict[int, list[int]]:
         return {}

@@ -36,13 +36,13 @@ class Slow(ShardStore):
         super().__init__(settings, TOPIC)
         self.asked, self.may, self.done = threading.Event(), threading.Event(), threading.Event()
 
-    def open(self, partition: int, incarnation: Incarnation) -> Shard:
+    def open(self, partition: int, incarnation: Incarnation, beginning: int = 0) -> Shard:
         if partition != 1:
-            return super().open(partition, incarnation)
+            return super().open(partition, incarnation, beginning)
         self.asked.set()
         assert self.may.wait(60)
         try:
-            return super().open(partition, incarnation)
+            return super().open(partition, incarnation, beginning)
         finally:
             self.done.set()
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+
 from akasha_stream.embedded import Broker
 from akasha_stream.events.model import Event
 from akasha_stream.hot.store import ShardStore
@@ -98,6 +101,15 @@ class Stage:
         self.model.add(events, deliveries)
         self.token = merge_tokens(deliveries)
         return deliveries
+
+    async def delete_records(self, before: Mapping[int, int]) -> None:
+        """As retention does: all before these offsets."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.broker.bootstrap_servers)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(self.topic, p): RecordsToDelete(o) for p, o in before.items()})
+        finally:
+            await admin.close()
 
     async def until_searchable(self, worker: WorkerProcess, timeout_s: float = 30.0) -> None:
         """Until the worker has taken in what was published last."""
