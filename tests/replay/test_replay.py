@@ -6,6 +6,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import pytest
 from akasha_stream.embedded import Broker
 from akasha_stream.events.model import Event
 from tests.replay.commands import Commands
+from tests.replay.pace_clock import PaceClock
 from tests.worker.model import Maker
 from tests.worker.process import WorkerProcess
 from tests.worker.stage import Stage
@@ -171,10 +173,11 @@ async def test_paused_resumed_and_cancelled(kafka: Broker, tmp_path: Path, capsy
         paused = await state()
         await run("replay", "--last", "3", *at, code=2)
         assert not (await run("replay", "resume", *at)).json["replays"][0]["paused"]
-        assert (paused["phase"], paused["paused"]) == ("checking", True)
+        assert (paused["phase"], paused["paused"], paused["rate"]) == ("checking", True, 1)
         # The same again goes on with it, as fast as is asked for now.
         assert (await run("replay", *at)).json["replays"][0]["effect"]["events"] == 300
         assert (await slow).json["done"]
+        assert (await state())["rate"] is None
         another = asyncio.create_task(run("replay", "--from", "1", "--rate", "1", *at, code=1))
         await until(checking)
         assert (await run("replay", "cancel", *at)).json["replays"][0]["phase"] == "cancelled"
@@ -198,6 +201,49 @@ async def test_a_directory_that_no_worker_runs_on(
     assert (await run("replay", "--json")).json["differences"] == 0
     rows, _ = await stage.stored()
     assert {identity: row.content for identity, row in rows.items()} == without_content_dedupe(stage)
+
+
+async def test_a_rate_limits_what_is_judged_and_what_is_made_anew(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a worker, so that it is this process that waits; on the pace's own clock."""
+    stage = await Stage.make(kafka, tmp_path, partitions=2)
+    async with stage.worker() as worker:
+        await stage.publish(Maker(9).mixed(200))
+        await stage.until_searchable(worker)
+        await worker.stop()
+    clock = PaceClock.put(monkeypatch)
+    run = Commands(stage, capsys, http__port=9).run
+    assert (await run("replay", "--json")).json["events"] == 200
+    assert clock.slept == 0
+    assert (await run("replay", "--rate", "4", "--json")).json["rows_changed"] == 0
+    assert clock.slept >= 200 / 4 - 1e-6
+    clock.slept = 0
+    found = (await Commands(stage, capsys, **OFF, http__port=9).run("replay", "--rate", "4", "--json")).json
+    assert found["rows_changed"] > 0
+    judged = [each["effect"]["events"] for each in found["replays"]]
+    # Each shard is one segment: what differs is made anew from its start.
+    anew = [each["effect"]["events"] for each in found["replays"] if each["rebuilt_from"] == 0]
+    assert clock.slept >= (sum(judged) + sum(anew)) / 4 - 1e-6
+
+
+async def test_a_rate_limits_a_replay_into_a_side_store(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await Stage.make(kafka, tmp_path, partitions=2)
+    await stage.publish(Maker(10).mixed(200))
+    clock = PaceClock.put(monkeypatch)
+    run = Commands(stage, capsys).run
+    assert (await run("replay", "--into", str(tmp_path / "fast"), "--json")).json["events"] == 200
+    assert clock.slept == 0
+    slow = tmp_path / "slow"
+    assert (await run("replay", "--into", str(slow), "--rate", "4", "--json")).json["events"] == 200
+    assert clock.slept >= 200 / 4 - 1e-6
+    await in_folder(stage, slow).assert_stored()
+
+
+def in_folder(stage: Stage, folder: Path) -> Stage:
+    return replace(stage, overrides={**stage.overrides, "hot.data_dir": str(folder)})
 
 
 async def test_a_side_store_is_compared_and_searched(
