@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,6 +17,11 @@ import pytest
 
 from akasha_stream.embedded import Broker
 from akasha_stream.events.model import Event
+from akasha_stream.events.records import Record
+from akasha_stream.replay import job
+from akasha_stream.replay.check import Check
+from akasha_stream.replay.job import Replay
+from akasha_stream.topics.reader import TopicReader
 from tests.replay.commands import Commands
 from tests.replay.pace_clock import PaceClock
 from tests.worker.model import Maker
@@ -225,6 +230,37 @@ async def test_a_rate_limits_what_is_judged_and_what_is_made_anew(
     # Each shard is one segment: what differs is made anew from its start.
     anew = [each["effect"]["events"] for each in found["replays"] if each["rebuilt_from"] == 0]
     assert clock.slept >= (sum(judged) + sum(anew)) / 4 - 1e-6
+
+
+async def test_a_rate_that_comes_while_a_shard_is_judged_counts_from_then_on(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await Stage.make(kafka, tmp_path, partitions=1)
+    async with stage.worker() as worker:
+        await stage.publish(Maker(11).new(200))
+        await stage.until_searchable(worker)
+        await worker.stop()
+    clock = PaceClock.put(monkeypatch)
+    records, judge, judged = job._records, Replay._judge, [0]
+
+    async def one_by_one(reader: TopicReader, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+        async for found in records(reader, partition, start, end):
+            for record in found:
+                yield [record]
+
+    def changed_on_the_way(self: Replay, check: Check, found: list[Record]) -> None:
+        judge(self, check, found)
+        judged.append(check.effect.events)
+        if judged[-1] >= 150 > judged[-2]:  # as Replays.start does for the same replay, asked for with a rate
+            self.state.rate = 4
+            self.pace.change(4)
+
+    monkeypatch.setattr(job, "_records", one_by_one)
+    monkeypatch.setattr(Replay, "_judge", changed_on_the_way)
+    run = Commands(stage, capsys, http__port=9).run
+    assert (await run("replay", "--json")).json["events"] == 200
+    since = 200 - max(events for events in judged if events < 150)
+    assert clock.slept == pytest.approx(since / 4)
 
 
 async def test_a_rate_limits_a_replay_into_a_side_store(
