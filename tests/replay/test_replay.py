@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -13,6 +15,7 @@ from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from akasha_stream.embedded import Broker
@@ -374,3 +377,77 @@ async def test_ctrl_c_pauses_and_the_same_command_goes_on(
         assert await state("paused")
         assert (await commands.run("replay", "--url", worker.url, "--json")).json["done"]
         await worker.stop()
+
+
+def into_side(commands: Commands, side: Path, *options: str) -> list[str]:
+    settings = ["--settings", str(commands.file)]
+    return [sys.executable, "-m", "akasha_stream.cli", *settings, "replay", "--into", str(side), *options]
+
+
+async def begun(side: Path, stage: Stage) -> None:
+    async def has_a_shard() -> bool:
+        return (side / stage.topic / "00000").is_dir()
+
+    await until(has_a_shard)
+
+
+async def test_ctrl_z_and_fg_pause_a_replay_into_a_directory(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, side = await Stage.make(kafka, tmp_path, partitions=2), tmp_path / "side"
+    await stage.publish(Maker(12).new(80))
+    # Slow enough to be stopped on the way. In a process group of its own, as a shell runs it: Ctrl-Z stops the group.
+    process = await asyncio.create_subprocess_exec(
+        *into_side(Commands(stage, capsys), side, "--rate", "10", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        process_group=0,
+    )
+
+    async def stopped() -> bool:
+        return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+    def files() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in side.rglob("*")}
+
+    try:
+        await begun(side, stage)
+        os.killpg(process.pid, signal.SIGTSTP)
+        await until(stopped)
+        found = files()
+        await asyncio.sleep(1)
+        assert await stopped()
+        assert files() == found
+        os.killpg(process.pid, signal.SIGCONT)
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    assert json.loads(said.splitlines()[-1])["events"] == 80
+    await in_folder(stage, side).assert_stored()
+
+
+async def test_ctrl_c_ends_a_replay_into_a_directory_and_the_same_command_goes_on(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, side = await Stage.make(kafka, tmp_path, partitions=2), tmp_path / "side"
+    await stage.publish(Maker(13).new(80))
+    commands = Commands(stage, capsys)
+    # At this rate the first partition alone takes a minute.
+    process = await asyncio.create_subprocess_exec(
+        *into_side(commands, side, "--rate", "0.5"), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await begun(side, stage)
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 130, errors
+    assert b"it goes on with the same command again" in errors
+    # The rate is none of what a directory holds: the same without it is the same.
+    assert (await commands.run("replay", "--into", str(side), "--json")).json["rows"] == 80
+    await in_folder(stage, side).assert_stored()
