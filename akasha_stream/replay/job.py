@@ -188,12 +188,14 @@ class Replay:
         state.until = shard.next_offset if state.end is None else min(state.end, shard.next_offset)
         start = await _first_offset(reader, state)
         check = Check(shard, self._store.codes, self._decoder, self._settings.dedupe)
+        before = 0
         async for records in _records(reader, state.partition, start, state.until):
-            before = check.effect.events if state.rate else 0
             await asyncio.to_thread(self._judge, check, [each for each in records if of_system(each, state.system)])
             state.effect, state.next_offset = check.effect, records[-1].offset + 1
             self._shard()
-            await self.pace.took(state.effect.events - before)
+            # A rate may have come meanwhile: what was judged before these records does not count for it.
+            events, before = state.effect.events - before, state.effect.events
+            await self.pace.took(events)
         state.effect, state.next_offset = check.effect, state.until
         if not state.dry_run and state.effect.first_difference is not None:
             state.rebuilt_from = segment_of(shard, state.effect.first_difference).name.start

@@ -91,8 +91,8 @@ class TopicReader:
                     wanted = wanted[: most_per_partition - taken[tp.partition]]
                 taken[tp.partition] += len(wanted)
                 if wanted:
-                    heard = time.monotonic()
                     yield wanted
+                    heard = time.monotonic()  # how long the caller took is no silence of the broker's
             done = {
                 partition
                 for partition in left

@@ -17,7 +17,6 @@ import pytest
 from akasha_stream.embedded import Broker, SeaweedServer
 from akasha_stream.events.model import Event
 from akasha_stream.hot.schema import SegmentName
-from akasha_stream.settings import Settings
 from akasha_stream.storage import StorageSettings, StorageTiers
 from akasha_stream.storage.settings import TierName
 from tests.replay.commands import Commands
@@ -136,6 +135,13 @@ async def copy_bucket(source: StorageSettings, target: StorageSettings, *, but: 
                     await writes.upload(there.bucket, path, await reads.download(here.bucket, path))
 
 
+def edit(file: Path, old: str, new: str) -> None:
+    """What an operator changes in a restored file."""
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
 def moved(stage: Stage, broker: Broker) -> Stage:
     """The same stage on another Kafka, with what was lost taken out of the model by the test."""
     return replace(
@@ -174,7 +180,8 @@ async def test_drill_bucket_copied_elsewhere_and_a_new_kafka(
         await worker.stop()
     source = StorageSettings.load(stage.variables["AKASHA_STORAGE_SETTINGS"])
     assert sync[:3] == ["aws", "s3", "sync"]
-    use_bucket(stage, seaweedfs, unique_bucket(), monkeypatch)
+    old_bucket, new_bucket = source.tier("hot").bucket, unique_bucket()
+    use_bucket(stage, seaweedfs, new_bucket, monkeypatch)
     target = StorageSettings.load(stage.variables["AKASHA_STORAGE_SETTINGS"])
     await copy_bucket(source, target, but=1)
     after = moved(stage, new_kafka)
@@ -190,10 +197,21 @@ async def test_drill_bucket_copied_elsewhere_and_a_new_kafka(
     restored = (await run(*restore[1:], "--json")).json
     assert [each["kind"] for each in restored["topics"]] == ["create"] * 3
     assert (await run(*restore[1:], "--json")).json["files"] == []
-    folder = Path(restore[restore.index("--files-to") + 1])
-    assert Settings.load(next((folder / "settings").glob("settings-*.yml"))).topics.embeddings == stage.topic
+    # What the restored files say counts, but for what is another at the other place, and the secrets.
+    folder = Path(restore[restore.index("--files-to") + 1]) / "settings"
+    (settings,) = folder.glob("settings-*.yml")
+    storage = folder / f"{old_bucket}.yml"
+    edit(settings, stage.broker.bootstrap_servers, new_kafka.bootstrap_servers)
+    edit(settings, str(stage.data), str(stage.folder / "elsewhere"))
+    edit(storage, old_bucket, new_bucket)
+    values = {"access_key_id": seaweedfs.access_key_id, "secret_access_key": seaweedfs.secret_access_key}
+    left_out = [key.rpartition(".")[2] for key in restored["secrets_left_out"]]
+    variables = {f"AKASHA_S3_{tier.upper()}_{name.upper()}": value for tier in TIERS for name, value in values.items()}
+    assert set(re.findall(r"\$\{(\w+)\}", storage.read_text())) == variables.keys()
+    assert sorted(left_out) == sorted([*values] * len(TIERS))
+    variables |= {"AKASHA_SETTINGS": str(settings), "AKASHA_STORAGE_SETTINGS": str(storage)}
     assert worker_line == ["akasha-stream", "worker"]
-    async with after.worker("elsewhere", hot__data_dir=str(stage.folder / "elsewhere")) as worker:
+    async with WorkerProcess({}, stage.folder / "elsewhere.log", variables) as worker:
         model = Model(list(stage.model.log))
         await publish_anew(after, maker.mixed(60), model)
         await assert_found(worker, after.token, brute_force(model))

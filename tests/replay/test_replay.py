@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 import pytest
 
 from akasha_stream.embedded import Broker
 from akasha_stream.events.model import Event
+from akasha_stream.events.records import Record
+from akasha_stream.replay import job
+from akasha_stream.replay.check import Check
+from akasha_stream.replay.job import Replay
+from akasha_stream.topics.reader import TopicReader
 from tests.replay.commands import Commands
+from tests.replay.pace_clock import PaceClock
 from tests.worker.model import Maker
 from tests.worker.process import WorkerProcess
 from tests.worker.stage import Stage
@@ -171,10 +181,11 @@ async def test_paused_resumed_and_cancelled(kafka: Broker, tmp_path: Path, capsy
         paused = await state()
         await run("replay", "--last", "3", *at, code=2)
         assert not (await run("replay", "resume", *at)).json["replays"][0]["paused"]
-        assert (paused["phase"], paused["paused"]) == ("checking", True)
+        assert (paused["phase"], paused["paused"], paused["rate"]) == ("checking", True, 1)
         # The same again goes on with it, as fast as is asked for now.
         assert (await run("replay", *at)).json["replays"][0]["effect"]["events"] == 300
         assert (await slow).json["done"]
+        assert (await state())["rate"] is None
         another = asyncio.create_task(run("replay", "--from", "1", "--rate", "1", *at, code=1))
         await until(checking)
         assert (await run("replay", "cancel", *at)).json["replays"][0]["phase"] == "cancelled"
@@ -198,6 +209,80 @@ async def test_a_directory_that_no_worker_runs_on(
     assert (await run("replay", "--json")).json["differences"] == 0
     rows, _ = await stage.stored()
     assert {identity: row.content for identity, row in rows.items()} == without_content_dedupe(stage)
+
+
+async def test_a_rate_limits_what_is_judged_and_what_is_made_anew(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a worker, so that it is this process that waits; on the pace's own clock."""
+    stage = await Stage.make(kafka, tmp_path, partitions=2)
+    async with stage.worker() as worker:
+        await stage.publish(Maker(9).mixed(200))
+        await stage.until_searchable(worker)
+        await worker.stop()
+    clock = PaceClock.put(monkeypatch)
+    run = Commands(stage, capsys, http__port=9).run
+    assert (await run("replay", "--json")).json["events"] == 200
+    assert clock.slept == 0
+    assert (await run("replay", "--rate", "4", "--json")).json["rows_changed"] == 0
+    assert clock.slept >= 200 / 4 - 1e-6
+    clock.slept = 0
+    found = (await Commands(stage, capsys, **OFF, http__port=9).run("replay", "--rate", "4", "--json")).json
+    assert found["rows_changed"] > 0
+    judged = [each["effect"]["events"] for each in found["replays"]]
+    # Each shard is one segment: what differs is made anew from its start.
+    anew = [each["effect"]["events"] for each in found["replays"] if each["rebuilt_from"] == 0]
+    assert clock.slept >= (sum(judged) + sum(anew)) / 4 - 1e-6
+
+
+async def test_a_rate_that_comes_while_a_shard_is_judged_counts_from_then_on(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await Stage.make(kafka, tmp_path, partitions=1)
+    async with stage.worker() as worker:
+        await stage.publish(Maker(11).new(200))
+        await stage.until_searchable(worker)
+        await worker.stop()
+    clock = PaceClock.put(monkeypatch)
+    records, judge, judged = job._records, Replay._judge, [0]
+
+    async def one_by_one(reader: TopicReader, partition: int, start: int, end: int) -> AsyncIterator[list[Record]]:
+        async for found in records(reader, partition, start, end):
+            for record in found:
+                yield [record]
+
+    def changed_on_the_way(self: Replay, check: Check, found: list[Record]) -> None:
+        judge(self, check, found)
+        judged.append(check.effect.events)
+        if judged[-1] >= 150 > judged[-2]:  # as Replays.start does for the same replay, asked for with a rate
+            self.state.rate = 4
+            self.pace.change(4)
+
+    monkeypatch.setattr(job, "_records", one_by_one)
+    monkeypatch.setattr(Replay, "_judge", changed_on_the_way)
+    run = Commands(stage, capsys, http__port=9).run
+    assert (await run("replay", "--json")).json["events"] == 200
+    since = 200 - max(events for events in judged if events < 150)
+    assert clock.slept == pytest.approx(since / 4)
+
+
+async def test_a_rate_limits_a_replay_into_a_side_store(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = await Stage.make(kafka, tmp_path, partitions=2)
+    await stage.publish(Maker(10).mixed(200))
+    clock = PaceClock.put(monkeypatch)
+    run = Commands(stage, capsys).run
+    assert (await run("replay", "--into", str(tmp_path / "fast"), "--json")).json["events"] == 200
+    assert clock.slept == 0
+    slow = tmp_path / "slow"
+    assert (await run("replay", "--into", str(slow), "--rate", "4", "--json")).json["events"] == 200
+    assert clock.slept >= 200 / 4 - 1e-6
+    await in_folder(stage, slow).assert_stored()
+
+
+def in_folder(stage: Stage, folder: Path) -> Stage:
+    return replace(stage, overrides={**stage.overrides, "hot.data_dir": str(folder)})
 
 
 async def test_a_side_store_is_compared_and_searched(
@@ -292,3 +377,77 @@ async def test_ctrl_c_pauses_and_the_same_command_goes_on(
         assert await state("paused")
         assert (await commands.run("replay", "--url", worker.url, "--json")).json["done"]
         await worker.stop()
+
+
+def into_side(commands: Commands, side: Path, *options: str) -> list[str]:
+    settings = ["--settings", str(commands.file)]
+    return [sys.executable, "-m", "akasha_stream.cli", *settings, "replay", "--into", str(side), *options]
+
+
+async def begun(side: Path, stage: Stage) -> None:
+    async def has_a_shard() -> bool:
+        return (side / stage.topic / "00000").is_dir()
+
+    await until(has_a_shard)
+
+
+async def test_ctrl_z_and_fg_pause_a_replay_into_a_directory(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, side = await Stage.make(kafka, tmp_path, partitions=2), tmp_path / "side"
+    await stage.publish(Maker(12).new(80))
+    # Slow enough to be stopped on the way. In a process group of its own, as a shell runs it: Ctrl-Z stops the group.
+    process = await asyncio.create_subprocess_exec(
+        *into_side(Commands(stage, capsys), side, "--rate", "10", "--json"),
+        stdout=asyncio.subprocess.PIPE,
+        process_group=0,
+    )
+
+    async def stopped() -> bool:
+        return psutil.Process(process.pid).status() == psutil.STATUS_STOPPED
+
+    def files() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in side.rglob("*")}
+
+    try:
+        await begun(side, stage)
+        os.killpg(process.pid, signal.SIGTSTP)
+        await until(stopped)
+        found = files()
+        await asyncio.sleep(1)
+        assert await stopped()
+        assert files() == found
+        os.killpg(process.pid, signal.SIGCONT)
+        said, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0
+    assert json.loads(said.splitlines()[-1])["events"] == 80
+    await in_folder(stage, side).assert_stored()
+
+
+async def test_ctrl_c_ends_a_replay_into_a_directory_and_the_same_command_goes_on(
+    kafka: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage, side = await Stage.make(kafka, tmp_path, partitions=2), tmp_path / "side"
+    await stage.publish(Maker(13).new(80))
+    commands = Commands(stage, capsys)
+    # At this rate the first partition alone takes a minute.
+    process = await asyncio.create_subprocess_exec(
+        *into_side(commands, side, "--rate", "0.5"), stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        await begun(side, stage)
+        process.send_signal(signal.SIGINT)
+        _, errors = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 130, errors
+    assert b"it goes on with the same command again" in errors
+    # The rate is none of what a directory holds: the same without it is the same.
+    assert (await commands.run("replay", "--into", str(side), "--json")).json["rows"] == 80
+    await in_folder(stage, side).assert_stored()
