@@ -90,36 +90,39 @@ async def run(
                     if keep is not None:
                         shutil.copytree(folder, keep / folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
-                _tell(plan, schedule, found, time.monotonic() - started)
+                _tell(plan, schedule, found, time.monotonic() - started, broken)
                 if (found and until_found) or time.monotonic() > began + seconds:
                     break
     report.seconds = time.monotonic() - began
     return report
 
 
-def _tell(plan: Plan, schedule: Schedule, found: list[Violation], seconds: float) -> None:
+def _tell(plan: Plan, schedule: Schedule, found: list[Violation], seconds: float, broken: str | None) -> None:
     faults = ", ".join(f"{name} {count}" for name, count in sorted(schedule.faults.items()))
     sys.stderr.write(f"{'FAILED' if found else 'ok':6} {plan} in {seconds:.1f} s; {faults}\n")
     if not found:
         return
     lines = [*(f"{each.kind}: {each.text}" for each in found), *schedule.done, *schedule.stage.notes]
-    again = f"again: python -m tests.chaos --schedules 1 --seed {plan.seed}"
-    if plan != plan_of(plan.seed):
-        again += ", with the same --brokers and --fault"
+    again = f"again: python -m tests.chaos --schedules 1 --seed {plan.seed}{plan.drawn_with}"
+    again += "" if broken is None else f" --broken {broken}"
     sys.stderr.write("".join(f"    {line}\n" for line in [*lines, again]))
 
 
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--schedules", type=int, default=20)
+    made.add_argument("--seed", type=int, default=1, help="of the first; the others follow it")
+    made.add_argument("--seconds", type=float, default=math.inf, help="begin none later than that")
+    made.add_argument("--brokers", type=int, choices=[1, 3], help="instead of those that the seed draws")
+    made.add_argument("--fault", type=Fault, help="every schedule has this one: " + ", ".join(Fault))
+    made.add_argument("--broken", help="break the workers on purpose, until it is found: a name of broken.py")
+    made.add_argument("--keep", type=Path, help="a folder for the files of schedules that fail")
+    made.add_argument("--json", action="store_true", help="the report on one line")
+    return made
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schedules", type=int, default=20)
-    parser.add_argument("--seed", type=int, default=1, help="of the first; the others follow it")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="begin none later than that")
-    parser.add_argument("--brokers", type=int, choices=[1, 3], help="instead of those that the seed draws")
-    parser.add_argument("--fault", type=Fault, help="every schedule has this one: " + ", ".join(Fault))
-    parser.add_argument("--broken", help="break the workers on purpose, until it is found: a name of broken.py")
-    parser.add_argument("--keep", type=Path, help="a folder for the files of schedules that fail")
-    parser.add_argument("--json", action="store_true", help="the report on one line")
-    given = parser.parse_args()
+    given = parser().parse_args()
     configure(LoggingSettings(level="error"))
     logging.disable(logging.CRITICAL)  # what a client says while its broker is away
     plans = [plan_of(seed, given.brokers, given.fault) for seed in range(given.seed, given.seed + given.schedules)]

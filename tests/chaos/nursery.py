@@ -26,6 +26,7 @@ from tests.worker.process import ROOT, WorkerApi
 
 READY = "ready"
 PR_SET_PDEATHSIG = 1
+FATAL = "Fatal Python error"
 
 
 class ForkedWorker(WorkerApi):
@@ -101,6 +102,16 @@ class ForkedWorker(WorkerApi):
 
     def logged(self, chars: int = 3_000) -> str:
         return self.log.read_text(errors="replace")[-chars:]
+
+    @property
+    def crashed(self) -> bool:
+        """Whether it ended by a signal that nobody sends here: SIGSEGV, SIGABRT …"""
+        return self.ended.done() and self.ended.result() < 0 and self.ended.result() != -signal.SIGKILL
+
+    def crash(self) -> str:
+        """What Python's faulthandler wrote of all threads."""
+        logged = self.log.read_text(errors="replace")
+        return logged[max(0, logged.rfind(FATAL)) :][:20_000]
 
     def _signal(self, number: signal.Signals) -> None:
         if self.running:

@@ -71,13 +71,18 @@ class Plan:
     partitions: int
     tiers: bool
     seal_rows: int
+    indexes: bool
+    """Whether finished segments get their HNSW index."""
     idempotent: bool
     steps: tuple[Step, ...]
+    drawn_with: str = ""
+    """The options beside the seed that it was drawn with, as the command has them."""
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: brokers {self.brokers}, workers {self.workers}, partitions {self.partitions}, "
-            f"{'tiers' if self.tiers else 'no tiers'}, segments of {self.seal_rows}, "
+            f"{'tiers' if self.tiers else 'no tiers'}, segments of {self.seal_rows}"
+            f"{' with indexes' if self.indexes else ''}, "
             f"producer {'with' if self.idempotent else 'without'} idempotence"
         )
 
@@ -98,6 +103,7 @@ _OF_A_WORKER = frozenset(
 COMMIT_STEPS = ("before commit", "committed")
 """Every worker with events comes to these; to the others only now and then."""
 SEGMENT_STEPS = ("state written", "next segment created", "sealing", "arrow written", "file closed")
+INDEX_STEPS = ("index built", "growing removed")
 SPILL_STEPS = ("spill encoded", "state put", "segment put", "stub written", "left to the store", "sealed removed")
 CLOCK_JUMPS_S = (-3 * 86_400, -3_600, 3_600, 3 * 86_400)
 
@@ -109,6 +115,7 @@ def plan_of(seed: int, brokers: int | None = None, fault: Fault | None = None) -
     count = drawn if brokers is None else brokers
     workers = chance.choice([1, 2, 2, 3])
     tiers = chance.random() < 0.5
+    indexes = chance.random() < 0.3
     if fault is Fault.LEADER_MOVE:
         count = 3
     elif fault is Fault.RECREATE:
@@ -121,7 +128,7 @@ def plan_of(seed: int, brokers: int | None = None, fault: Fault | None = None) -
     chance.shuffle(faults)
     steps = [_publish(chance)]
     for each in faults:
-        steps += [_step(each, chance, workers, tiers=tiers), _publish(chance)]
+        steps += [_step(each, chance, workers, tiers=tiers, indexes=indexes), _publish(chance)]
     return Plan(
         seed=seed,
         brokers=count,
@@ -130,8 +137,10 @@ def plan_of(seed: int, brokers: int | None = None, fault: Fault | None = None) -
         partitions=max(chance.choice([2, 3, 4]), workers + faults.count(Fault.JOIN)),
         tiers=tiers,
         seal_rows=chance.choice([100, 150, 400]),
+        indexes=indexes,
         idempotent=chance.random() < 0.5,
         steps=tuple(steps),
+        drawn_with=(f" --brokers {brokers}" if brokers else "") + (f" --fault {fault}" if fault else ""),
     )
 
 
@@ -154,11 +163,11 @@ def _publish(chance: random.Random) -> Step:
     return Step(None, number=chance.choice([40, 120, 250]), text=text, pause_s=chance.choice([0, 0, 0.2, 0.7]))
 
 
-def _step(fault: Fault, chance: random.Random, workers: int, *, tiers: bool) -> Step:
+def _step(fault: Fault, chance: random.Random, workers: int, *, tiers: bool, indexes: bool) -> Step:
     number, text = 0.0, ""
     match fault:
         case Fault.KILL_AT_STEP | Fault.FREEZE_AT_STEP:
-            rarer = SEGMENT_STEPS + (SPILL_STEPS if tiers else ())
+            rarer = SEGMENT_STEPS + (INDEX_STEPS if indexes else ()) + (SPILL_STEPS if tiers else ())
             text = chance.choice(COMMIT_STEPS if chance.random() < 0.5 else rarer)
         case Fault.STORE:
             number = chance.choice([0.15, 0.3, 0.6, 1.0])

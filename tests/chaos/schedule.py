@@ -279,6 +279,11 @@ async def run_schedule(
             found += [Violation("wrong", f"{path} was overwritten") for path in proxy.overwritten]
         except Exception as error:
             found = [Violation("wrong", f"{type(error).__name__}: {error}")]
+        else:
+            for worker in stage.launched:
+                if worker.crashed:
+                    found.append(Violation("wrong", f"a worker crashed: {worker.ended.result()}"))
+                    stage.notes.append(worker.crash())
         finally:
             await schedule.close()
     return schedule, found

@@ -74,6 +74,7 @@ class Stage:
         self.past: list[Any] = []
         """(epoch, records) of the logs before the topic was recreated."""
         self.notes: list[str] = []
+        self.launched: list[ForkedWorker] = []
         self.slots = [Slot(number, folder / f"disk-{number}") for number in range(plan.workers)]
         self._variables: dict[str, str] = {}
         if plan.tiers:
@@ -93,7 +94,7 @@ class Stage:
             "publish.bundle_events": 8,
             "publish.linger_ms": 10,
             "hot.seal_rows": plan.seal_rows,
-            "hot.build_indexes": False,
+            "hot.build_indexes": plan.indexes,
             "windows.size_s": WINDOW_S,
             "windows.allowed_lateness_s": LATENESS_S,
             "redis.url": self.valkey.url,
@@ -257,6 +258,7 @@ class Stage:
             self.folder / f"{slot.name}.{slot.starts}",
             self._variables,
         )
+        self.launched.append(slot.worker)
 
     def running(self) -> list[ForkedWorker]:
         return [slot.worker for slot in self.slots if slot.worker is not None and slot.worker.running]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from akasha_stream.errors import AkashaError
+from akasha_stream.hot.schema import SegmentName
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.incarnation import Incarnation
 from akasha_stream.settings import Settings
@@ -21,7 +22,9 @@ def check_disk(found: Found, stage: Stage, disk: Path, log: Mapping[int, list[En
     """What is on a disk, also of a worker that owns it no more: the rows are those of the log below its offset."""
     if not (disk / stage.topic).exists():
         return
-    settings = Settings.load(overrides={**stage.overrides, "hot.data_dir": str(disk), "redis.enabled": False})
+    settings = Settings.load(
+        overrides={**stage.overrides, "hot.data_dir": str(disk), "hot.build_indexes": False, "redis.enabled": False}
+    )
     store = ShardStore(settings, stage.topic)
     try:
         for folder in sorted(store.folder.glob("0*")):
@@ -55,5 +58,19 @@ async def check_store(found: Found, stage: Stage) -> None:
         found.add("wrong", "the object store", store.catalog.problems)
         found.add("wrong", "damaged in the object store", store.corrupt.items())
         found.add("wrong", "a tier can't be read", store.unreachable.items())
+        ends = {log.partition: store.catalog.end(log) or 0 for log in store.catalog.logs}
+        for slot in stage.slots:
+            for disk in [slot.disk, *slot.left]:
+                _check_joins(found, disk / stage.topic, ends)
         begins = [store.catalog.current(log)[0].key for log in store.catalog.logs]
         found.add("wrong", "what was spilled does not begin with the log", [key for key in begins if key.start])
+
+
+def _check_joins(found: Found, topic: Path, ends: Mapping[int, int]) -> None:
+    """What a disk has of a shard, a former owner's too, begins where the object store ends, or before."""
+    for folder in sorted(topic.glob("0*")):
+        names = [parsed for path in folder.iterdir() if (parsed := SegmentName.parse(path.name)) is not None]
+        local = [name for name, kind in names if kind in {"growing.duckdb", "sealed.duckdb"}]
+        end = ends.get(int(folder.name), 0)
+        if local and (start := min(local).start) > end:
+            found.add("wrong", "neither the store nor the disk has", [f"{folder}: offsets [{end}, {start})"])
