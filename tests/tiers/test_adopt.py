@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
@@ -11,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
+from akasha_stream.errors import SegmentCorrupt
 from akasha_stream.hot import durable
+from akasha_stream.hot.store import ShardStore
 from akasha_stream.storage import StorageSettings
 from tests.hot.kill import kill_log
 from tests.hot.log import Log, counters, digests, windows
 from tests.tiers.test_spill import expected, tiles, undisturbed
-from tests.tiers.tiered import Tiered, positions, tiered_settings
+from tests.tiers.tiered import INCARNATION, TOPIC, Tiered, positions, tiered_settings
 
 STEPS = {"stale segment removed": 3, "stub fetched": 4, "state fetched": 1}
 """How often each comes when `killed` takes the shard back."""
@@ -113,3 +116,38 @@ async def test_killed_again_and_again_while_it_takes_a_shard_over_with_an_empty_
         die_taking_over(tmp_path, step, passing)
     async with Tiered(tiered_settings(tmp_path / "killed"), storage) as worker:
         await is_as_the_log_says(tmp_path, worker, log, spilled)
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_what_was_taken_over_in_part_waits_for_the_store(
+    tmp_path: Path, storage: StorageSettings, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """A worker killed on the way left something here, which nobody opens as it is, though the store is away."""
+    monkeypatch.setattr("akasha_stream.tiers.tiering.RETRY_S", (0.05, 0.05))
+    log = kill_log()
+    spilled = await change_owners(tmp_path, storage, log)
+    if step != "stale segment removed":  # with nothing else here, windows and counters would begin anew for good
+        shutil.rmtree(tmp_path / "killed")
+    die_taking_over(tmp_path, step, 1)
+    without_worker = ShardStore(tiered_settings(tmp_path / "killed"), TOPIC)
+    with pytest.raises(SegmentCorrupt, match="a worker died while it took this shard"):
+        without_worker.open(0, INCARNATION)
+    without_worker.close_all()
+    hot, away = tmp_path / "objects" / "hot", tmp_path / "away"
+    shutil.move(hot, away)
+    hot.write_text("no folder")
+    worker = Tiered(tiered_settings(tmp_path / "killed"), storage)
+
+    async def back() -> None:
+        while not (hasattr(worker, "tiering") and worker.tiering.waiting):
+            await asyncio.sleep(0.01)
+        hot.unlink()
+        shutil.move(away, hot)
+
+    coming = asyncio.create_task(back())
+    try:
+        async with worker:
+            assert coming.done()
+            await is_as_the_log_says(tmp_path, worker, log, spilled)
+    finally:
+        coming.cancel()
