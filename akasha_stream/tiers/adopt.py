@@ -111,12 +111,13 @@ def _remove_others(
     for name, segment in wanted:
         last[name.epoch] = max(last.get(name.epoch, 0), segment.key.end)
     removed = []
+    gap = _gap_after(names, last)
     for name in names:
         stored = known.get(name)
         if stored is None:
             # Later than all that the store has of this log, and of the logs before: not spilled yet.
             later = name.start >= last.get(name.epoch, 0) and name.epoch >= max(last, default=0)
-            keep = (later and not only_stored) or name.start in damaged
+            keep = (later and not only_stored and name.epoch != gap) or name.start in damaged
         else:
             following = following_of.get(name)
             growing_alone = following is None and local[name] == {"growing.duckdb"}
@@ -131,6 +132,19 @@ def _remove_others(
             remove(name.state(folder))
             passed("stale segment removed")
     return removed
+
+
+def _gap_after(names: list[SegmentName], last: dict[int, int]) -> int | None:
+    """The epoch in which what is here begins after the end of what is stored: it was cut otherwise.
+
+    It is read again, with what lies between: the log would not be asked for that. Never an epoch before the present
+    one, whose log is gone.
+    """
+    epoch = names[-1].epoch if names else None
+    if epoch is None or epoch not in last:
+        return None
+    beyond = [name.start for name in names if name.epoch == epoch and name.start >= last[epoch]]
+    return epoch if beyond and beyond[0] > last[epoch] else None
 
 
 def _begin(folder: Path) -> None:

@@ -32,17 +32,18 @@ def storage(tmp_path: Path) -> StorageSettings:
     return StorageSettings.local(tmp_path / "objects")
 
 
-async def change_owners(folder: Path, storage: StorageSettings, log: Log) -> int:
+async def change_owners(folder: Path, storage: StorageSettings, log: Log, high: int | None = None) -> int:
     """From `killed` to another one; the offset up to which that one has spilled.
 
     What `killed` has is partly in the store, with its local copy, and partly what the other one cut otherwise.
+    `high`: messages that the other one gets.
     """
     async with Tiered(tiered_settings(folder / "killed", keep_rows=10_000, keep_s=1e9), storage) as worker:
         log.apply(worker.shard, 0, 18)
         await worker.spill()
         log.apply(worker.shard, 18, 50)
     async with Tiered(tiered_settings(folder / "other", seal_rows=27), storage) as worker:
-        log.apply(worker.shard)
+        log.apply(worker.shard, 0, high)
         await worker.spill()
         return worker.ranges()[-1][1]
 
@@ -151,3 +152,14 @@ async def test_what_was_taken_over_in_part_waits_for_the_store(
             await is_as_the_log_says(tmp_path, worker, log, spilled)
     finally:
         coming.cancel()
+
+
+async def test_what_comes_after_a_gap_is_read_again(tmp_path: Path, storage: StorageSettings) -> None:
+    """The other one's last segment ends within one that was cut otherwise here."""
+    log = kill_log()
+    spilled = await change_owners(tmp_path, storage, log, high=42)
+    starts = {int(path.name[3:23]) for path in (tmp_path / "killed" / TOPIC / "00000").glob("*.growing.duckdb")}
+    assert max(starts) > spilled
+    assert spilled not in starts
+    async with Tiered(tiered_settings(tmp_path / "killed"), storage) as worker:
+        await is_as_the_log_says(tmp_path, worker, log, spilled)
