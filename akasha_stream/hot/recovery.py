@@ -14,6 +14,7 @@ What may lie there, and what becomes of it:
     .state alone                  its segment is gone: removed
     no .growing at all            a new one after the last segment; windows and counters from its tables, or its .state
     .wal without its file         killed while a .growing was removed: removed
+    adopting                      killed while it was taken from the object store: refused until a worker has gone on
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from akasha_stream.hot.growing import GrowingSegment
 from akasha_stream.hot.hashes import strings
 from akasha_stream.hot.hnsw import IndexReader, SegmentIndex
 from akasha_stream.hot.position import MAX_OFFSET
-from akasha_stream.hot.schema import SegmentName, remove_growing, row_schema
+from akasha_stream.hot.schema import ADOPTING, SegmentName, remove_growing, row_schema
 from akasha_stream.hot.sealed import (
     SealedSegment,
     row_vectors,
@@ -86,6 +87,10 @@ def open_shard(
     Raises ShardLocked, SegmentCorrupt, UsageError.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    if (folder / ADOPTING).exists():
+        raise SegmentCorrupt(
+            f"{folder}: a worker died while it took this shard from the object store; start one, which goes on with it"
+        )
     kinds = _scan(folder)
     dimensions = settings.limits.dimensions
     with contextlib.ExitStack() as undo:  # of what was opened, where something can't be

@@ -6,6 +6,7 @@
         00-00000000000000000000.sealed.duckdb         immutable, with its HNSW index; replaces .growing
         00-00000000000000000000.state                 windows and counters as of its end, until it is spilled
         00-00000000000000000000.stub                  it is in the object store; alone, when nothing else is left here
+        adopting                                      the rest is from the object store, and not all of it
 
 A growing file keeps vectors as float32 BLOBs: inserting into FLOAT[384] costs more than twice the CPU. All
 tables are append-only. Everything else that a shard knows (windows, counters, masks) is a fold over `rows`,
@@ -23,6 +24,8 @@ import duckdb
 import pyarrow as pa
 
 from akasha_stream.hot.durable import remove
+
+ADOPTING = "adopting"
 
 FORMAT = 2
 """2: deletes have their times, and there are `forgets`."""

@@ -2,7 +2,8 @@
 
 A worker that gets a partition may have nothing of it, or what it had before another worker owned it. What the store
 has counts; a local copy is kept where it is the same segment, or later than all of them. Everything here may stop at
-any instant and be made again.
+any instant and be made again. From the first change to the last a file says so: opened in between, a shard would lack
+rows, and begin its windows and counters anew for good.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import structlog
 
 from akasha_stream.errors import ObjectNotFound, SegmentCorrupt
 from akasha_stream.hot.durable import passed, remove, write_bytes
-from akasha_stream.hot.schema import SegmentName, remove_growing
+from akasha_stream.hot.schema import ADOPTING, SegmentName, remove_growing
 from akasha_stream.tiers.keys import SegmentKey
 from akasha_stream.tiers.segment_store import SegmentStore
 from akasha_stream.tiers.stored_segment import StoredSegment
@@ -65,6 +66,7 @@ async def adopt(folder: Path, topic: str, partition: int, store: SegmentStore, *
         await asyncio.to_thread(_remove_bodies, folder, name)
     if wanted and not any(name > wanted[-1][0] for name in local if str(name) not in removed):
         await _fetch_state(folder, *wanted[-1], store)
+    await asyncio.to_thread(remove, folder / ADOPTING)
     if fetched or removed:
         log.info("shard adopted from the store", partition=partition, fetched=len(fetched), removed=removed)
     return Adopted(fetched, removed)
@@ -109,12 +111,13 @@ def _remove_others(
     for name, segment in wanted:
         last[name.epoch] = max(last.get(name.epoch, 0), segment.key.end)
     removed = []
+    gap = _gap_after(names, last)
     for name in names:
         stored = known.get(name)
         if stored is None:
             # Later than all that the store has of this log, and of the logs before: not spilled yet.
             later = name.start >= last.get(name.epoch, 0) and name.epoch >= max(last, default=0)
-            keep = (later and not only_stored) or name.start in damaged
+            keep = (later and not only_stored and name.epoch != gap) or name.start in damaged
         else:
             following = following_of.get(name)
             growing_alone = following is None and local[name] == {"growing.duckdb"}
@@ -123,11 +126,30 @@ def _remove_others(
             keep = keep or local[name] == {"stub"}
         if not keep:
             removed.append(str(name))
+            _begin(folder)
             _remove_bodies(folder, name)
             remove(name.stub(folder))
             remove(name.state(folder))
             passed("stale segment removed")
     return removed
+
+
+def _gap_after(names: list[SegmentName], last: dict[int, int]) -> int | None:
+    """The epoch in which what is here begins after the end of what is stored: it was cut otherwise.
+
+    It is read again, with what lies between: the log would not be asked for that. Never an epoch before the present
+    one, whose log is gone.
+    """
+    epoch = names[-1].epoch if names else None
+    if epoch is None or epoch not in last:
+        return None
+    beyond = [name.start for name in names if name.epoch == epoch and name.start >= last[epoch]]
+    return epoch if beyond and beyond[0] > last[epoch] else None
+
+
+def _begin(folder: Path) -> None:
+    if not (folder / ADOPTING).exists():
+        write_bytes(folder / ADOPTING, b"")
 
 
 def _remove_bodies(folder: Path, name: SegmentName) -> None:
@@ -147,6 +169,7 @@ def _has_stub(folder: Path, name: SegmentName, segment: StoredSegment) -> bool:
 
 async def _fetch_stub(folder: Path, name: SegmentName, segment: StoredSegment, store: SegmentStore) -> None:
     stub = await fetch_stub(segment, store)
+    await asyncio.to_thread(_begin, folder)
     await asyncio.to_thread(write_stub, name.stub(folder), stub)
     passed("stub fetched")
 

@@ -13,7 +13,7 @@ import structlog
 
 from akasha_stream.errors import AkashaError, SegmentCorrupt, SettingsError, StorageError
 from akasha_stream.hot.durable import write_bytes
-from akasha_stream.hot.schema import SegmentName
+from akasha_stream.hot.schema import ADOPTING, SegmentName
 from akasha_stream.hot.shard import Shard
 from akasha_stream.hot.store import ShardStore
 from akasha_stream.search.query import Incomplete
@@ -126,7 +126,7 @@ class Tiering:
 
         Where the store can't be read, a folder that has something is taken as it is: ingest goes on, and what is not
         as it should be shows when it is spilled. A folder that has nothing waits: reading the log from its beginning
-        would store again, unmasked, what the store has.
+        would store again, unmasked, what the store has. So does one that a process left changed in part.
         """
         pause, longest = RETRY_S
         begun = False
@@ -143,7 +143,7 @@ class Tiering:
                         return
                     except (StorageError, SegmentCorrupt) as error:
                         why = str(error)
-                elif not begun and not only_stored and has_segments(folder):
+                elif not begun and not only_stored and _fit(folder):
                     log.warning("shard opened without a look at the object store", partition=partition, error=why)
                     return
                 if partition not in self.waiting:
@@ -276,9 +276,10 @@ def _read_ledger(path: Path) -> Forgotten | None:
         return None
 
 
-def has_segments(folder: Path) -> bool:
-    """Whether a shard's folder holds anything of it."""
-    return folder.is_dir() and any(SegmentName.parse(path.name) for path in folder.iterdir())
+def _fit(folder: Path) -> bool:
+    """Whether a shard's folder holds something of it, and did not get it from the store in part."""
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return ADOPTING not in names and any(map(SegmentName.parse, names))
 
 
 def load_storage_settings() -> StorageSettings:

@@ -30,13 +30,23 @@ def test_every_promise_names_a_test() -> None:
     assert all(re.search(r"\| `test_\w+` \|$", row) for row in rows)
 
 
-def test_every_step_of_the_code_is_described() -> None:
-    """Here, or on the page that this one names for it."""
-    pages = [TEXT, *((ROOT / "docs" / name).read_text() for name in ("tiers.md", "compaction-and-forgetting.md"))]
+def steps_of_the_code() -> set[str]:
     sources = [path.read_text() for path in (ROOT / "akasha_stream").rglob("*.py")]
     steps = {step for source in sources for step in re.findall(r'passed\("([^"]+)"\)', source)}
     assert len(steps) > 30
-    assert {step for step in steps if not any(f"`{step}`" in page for page in pages)} == set()
+    return steps
+
+
+def test_every_step_of_the_code_is_described() -> None:
+    """Here, or on the page that this one names for it."""
+    pages = [TEXT, *((ROOT / "docs" / name).read_text() for name in ("tiers.md", "compaction-and-forgetting.md"))]
+    assert {step for step in steps_of_the_code() if not any(f"`{step}`" in page for page in pages)} == set()
+
+
+def test_every_step_of_the_code_is_named_by_a_test() -> None:
+    """One that kills there has to name it."""
+    tests = [path.read_text() for path in (ROOT / "tests").rglob("*.py") if path != Path(__file__)]
+    assert {step for step in steps_of_the_code() if not any(f'"{step}"' in test for test in tests)} == set()
 
 
 def test_steps_come_in_the_order_that_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
