@@ -106,7 +106,8 @@ class ForkedWorker(WorkerApi):
     @property
     def crashed(self) -> bool:
         """Whether it ended by a signal that nobody sends here: SIGSEGV, SIGABRT …"""
-        return self.ended.done() and self.ended.result() < 0 and self.ended.result() != -signal.SIGKILL
+        sent = {-signal.SIGKILL, -signal.SIGTERM}  # the latter ends it before it is listened to
+        return self.ended.done() and self.ended.result() < 0 and self.ended.result() not in sent
 
     def crash(self) -> str:
         """What Python's faulthandler wrote of all threads."""
