@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
@@ -25,6 +26,7 @@ from akasha_stream.topics.definition import definitions
 from akasha_stream.topics.difference import Change, Plan, Wanted, differences
 
 LEADERS_TIMEOUT_S = 15.0
+CONFIGS_TIMEOUT_S = 5.0
 
 
 async def plan(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient, *, allow_growth: bool = False) -> Plan:
@@ -44,7 +46,9 @@ async def plan(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient, *, allow_gr
 
 
 async def apply(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient, *, allow_growth: bool = False) -> Plan:
-    """Make the broker's topics as they are wanted, and wait until each partition has a leader. Idempotent.
+    """Make the broker's topics as they are wanted; wait until each partition has a leader and configs are in force.
+
+    Idempotent.
 
     Returns what was to change; `refused` of it was left alone, and notes say what the broker can't do.
     Raises BrokerError.
@@ -63,9 +67,9 @@ async def apply(wanted: Sequence[Wanted], admin: AIOKafkaAdminClient, *, allow_g
                     notes.append(f"{topic}: left as it is, this broker can't change it ({unsupported})")
                     same = [replace(change, refused="this broker can't change it") for change in same]
             changes.extend(same)
-    done = Plan(tuple(changes), tuple(notes))
-    await _wait_for_leaders(admin, done, by_name)
-    return done
+    await _wait_for_leaders(admin, changes, by_name)
+    notes += [f"{change.topic}: {change.key} is set, and not in force yet" for change in await _late(admin, changes)]
+    return Plan(tuple(changes), tuple(notes))
 
 
 async def _make(kind: str, definition: Wanted, changes: Sequence[Change], admin: AIOKafkaAdminClient) -> None:
@@ -96,11 +100,11 @@ async def ensure_topics(settings: Settings) -> Plan:
         return await apply(wanted, admin)
 
 
-async def _wait_for_leaders(admin: AIOKafkaAdminClient, done: Plan, by_name: dict[str, Wanted]) -> None:
+async def _wait_for_leaders(admin: AIOKafkaAdminClient, changes: Sequence[Change], by_name: dict[str, Wanted]) -> None:
     """A topic is created before it can be written to."""
     expected = {
         change.topic: by_name[change.topic].partitions
-        for change in done.changes
+        for change in changes
         if change.kind in {"create", "grow"} and not change.refused
     }
     if not expected:
@@ -112,3 +116,19 @@ async def _wait_for_leaders(admin: AIOKafkaAdminClient, done: Plan, by_name: dic
                 await asyncio.sleep(0.05)
     except TimeoutError:
         raise BrokerError(f"no leader after {LEADERS_TIMEOUT_S:.0f} s: {', '.join(missing)}") from None
+
+
+async def _late(admin: AIOKafkaAdminClient, changes: Sequence[Change]) -> list[Change]:
+    """Configs that the broker does not have in force after a while.
+
+    The controller has them when it answers; the broker that is asked next may learn of them a moment later.
+    """
+    late = [change for change in changes if change.kind == "alter" and not change.refused]
+    deadline = time.monotonic() + CONFIGS_TIMEOUT_S
+    while late:
+        found = await topic_configs(admin, sorted({change.topic for change in late}))
+        late = [change for change in late if found.get(change.topic, {}).get(change.key) != change.wanted]
+        if not late or time.monotonic() > deadline:
+            break
+        await asyncio.sleep(0.05)
+    return late

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
@@ -83,6 +83,30 @@ async def test_partitions_and_configs_follow_the_definition(kafka_admin: AIOKafk
     assert configs["retention.ms"] == "7200000"
     assert configs["segment.ms"] == "60000", "what another set stays: AlterConfigs would have reset it"
     assert (await check([changed], kafka_admin)).notes == ()
+
+
+@pytest.mark.kafka
+@pytest.mark.parametrize("lag", [2, 10_000])
+async def test_a_config_counts_when_it_is_in_force(
+    kafka_admin: AIOKafkaAdminClient, monkeypatch: pytest.MonkeyPatch, lag: int
+) -> None:
+    """The broker that is asked has not heard of it yet, for a moment or for long."""
+    name = unique_name("t")
+    await apply([definition(name, config={"retention.ms": 3_600_000})], kafka_admin)
+    asked = 0
+
+    async def old_news(admin: AIOKafkaAdminClient, names: Sequence[str]) -> dict[str, dict[str, str]]:
+        nonlocal asked
+        asked += 1
+        found = await topic_configs(admin, names)
+        return found if asked > lag else {each: {**values, "retention.ms": "3600000"} for each, values in found.items()}
+
+    monkeypatch.setattr(topics_admin, "topic_configs", old_news)
+    monkeypatch.setattr(topics_admin, "CONFIGS_TIMEOUT_S", 0.3)
+    done = await apply([definition(name, config={"retention.ms": 7_200_000})], kafka_admin)
+    assert [change.kind for change in done.changes] == ["alter"]
+    assert asked > 2  # the plan's, and those of waiting
+    assert done.notes == (() if lag == 2 else (f"{name}: retention.ms is set, and not in force yet",))
 
 
 @pytest.mark.kafka
