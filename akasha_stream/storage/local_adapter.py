@@ -7,6 +7,7 @@ is written beside the buckets, under root/.incoming, and moved into place, so it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import time
@@ -89,8 +90,9 @@ class LocalStorageAdapter(GuardedAdapter[Path]):
         try:
             incoming.mkdir(parents=True, exist_ok=True)
             for left in incoming.iterdir():  # by a process that was killed while it wrote
-                if left.stat().st_mtime < time.time() - _ABANDONED_S:
-                    left.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # by one that writes, and is done with it now
+                    if left.stat().st_mtime < time.time() - _ABANDONED_S:
+                        left.unlink()
         except OSError as error:
             raise SettingsError(f"the folder {self.root} can't hold objects: {error}") from error
         return self.root

@@ -47,6 +47,17 @@ class TestLocal(StorageBehaviour):
         await store.delete(bucket, "a/b/object")
         assert list((tmp_path / "objects" / bucket).iterdir()) == []
 
+    async def test_it_opens_while_another_process_writes(
+        self, open_store: Connect, bucket: str, tmp_path: Path
+    ) -> None:
+        """A file that was listed is gone when it is looked at: so is what a link to nothing leads to."""
+        incoming = tmp_path / "objects/.incoming"
+        incoming.mkdir(parents=True, exist_ok=True)
+        (incoming / "gone").symlink_to(incoming / "nothing")
+        store = open_store(bucket)
+        await store.upload(bucket, "object", b"bytes")
+        assert await store.download(bucket, "object") == b"bytes"
+
     async def test_a_path_can_not_be_the_start_of_another(self, store: LocalStorageAdapter, bucket: str) -> None:
         await store.upload(bucket, "a/b", b"x")
         for attempt in (
