@@ -129,12 +129,13 @@ async def until_caught_up(stage: Stage) -> str:
 
 async def _give_indexes_time(stage: Stage) -> None:
     """They get what nobody else wants of the cores, so that on a busy machine they may not come."""
-    deadline = time.monotonic() + INDEXES_S
-    while time.monotonic() < deadline:
+
+    async def missing() -> str:
         stats = [(await worker.get("/v1/stats")).json() for worker in stage.running()]
-        if all(each["indexed_segments"] == each["sealed_segments"] for each in stats):
-            return
-        await asyncio.sleep(0.2)
+        count = sum(each["sealed_segments"] - each["indexed_segments"] for each in stats)
+        return f"{count} segments have no index" if count else ""
+
+    await until(missing, INDEXES_S)
 
 
 # ── searches ─────────────────────────────────────────────────────────────────────────────────────────────
